@@ -1,0 +1,1 @@
+"""The built-in components, registered like any other plugin's."""

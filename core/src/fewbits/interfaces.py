@@ -1,0 +1,289 @@
+"""What a plugin's components look like: small base classes with one or two methods to write."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fewbits.data import Dataset, Request
+from fewbits.errors import DataError
+from fewbits.model import Model, Precision, Stage
+from fewbits.options import Options
+from fewbits.preprocess import Preprocess
+from fewbits.provenance import Report
+
+Progress = Callable[[str, int, int | None, str], None]
+T = TypeVar("T")
+
+
+def silent(label: str, done: int, total: int | None, unit: str) -> None:
+    """Report progress to nobody."""
+
+
+@dataclass(frozen=True)
+class TargetSpec:
+    """What a target can represent and run; all that steps may ask of a device.
+
+    Args:
+        precisions: the precision modes it runs.
+        weights: how weights are scaled unless the user says otherwise.
+        granularities: what the user may choose.
+        quantized_ops: ops that run in integers and write an encoding of their own.
+        passthrough_ops: ops that move values about; the output keeps its input's encoding.
+        fused_activations: activations computed inside the layer before them, for free.
+        float_ops: whether other ops may run in float between quantized tensors.
+        float_outputs: weighted ops that may write a graph output in float from the accumulator.
+        bias_bits: width of the bias and of the accumulator at 8-bit activations.
+    """
+
+    precisions: frozenset[Precision]
+    weights: Literal["per_channel", "per_tensor"] = "per_channel"
+    granularities: frozenset[str] = frozenset({"per_channel", "per_tensor"})
+    quantized_ops: frozenset[str] = frozenset()
+    passthrough_ops: frozenset[str] = frozenset()
+    fused_activations: frozenset[str] = frozenset({"Relu", "Clip"})
+    float_ops: bool = True
+    float_outputs: frozenset[str] = frozenset()
+    bias_bits: int = 32
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a step gets besides the model; there are no globals.
+
+    Args:
+        target: the hardware target that the result is for.
+        calibration: unlabelled samples, or None.
+        seed: the run's seed.
+        rng: this step's own generator, derived from the seed and the step's place.
+        progress: to be called as `progress(label, done, total, unit)`.
+        threads: how many threads to use; None lets the runtime choose.
+        batch_size: samples per run of the network.
+    """
+
+    target: "Target"
+    calibration: Dataset | None = None
+    seed: int = 0
+    rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
+    progress: Progress = silent
+    threads: int | None = None
+    batch_size: int = 8
+
+    def need_calibration(self, who: str) -> Dataset:
+        """Return the calibration data.
+
+        Raises:
+            DataError: there is none; the message names `who` asked.
+        """
+        if self.calibration is None:
+            raise DataError(
+                f"{who} needs calibration data, and none was given.",
+                hint="Add --calib-path with a folder of images or an npy/npz file.",
+            )
+        return self.calibration
+
+    def track(self, items: Iterable[T], label: str, total: int | None, unit: str) -> Iterator[T]:
+        """Yield `items`, reporting progress after each (a Batch counts its samples)."""
+        done = 0
+        self.progress(label, 0, total, unit)
+        for item in items:
+            yield item
+            done += len(item) if hasattr(item, "__len__") else 1
+            self.progress(label, done, total, unit)
+
+
+class Configurable:
+    """A component with options: subclass sets `Options` to a frozen pydantic model."""
+
+    name: ClassVar[str]
+    Options: ClassVar[type[Options]] = Options
+
+    def __init__(self, options: Options | None = None) -> None:
+        self.options: Any = self.Options() if options is None else options
+
+
+class Frontend(Configurable, ABC):
+    """Reads a file into a Model at stage `parsed`.
+
+    `suffixes` are the file endings it claims, with the dot. Options that the command line's
+    parse flags fill: `start_node_names`, `end_node_names`, `input_shape`.
+    """
+
+    suffixes: ClassVar[tuple[str, ...]]
+
+    @abstractmethod
+    def parse(self, path: Path) -> Model:
+        """Read `path`.
+
+        Raises:
+            ModelError: with the node, the op and the remedy.
+        """
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a step returns: the new model and the account of it."""
+
+    model: Model
+    report: Report
+
+
+class Algorithm(Configurable, ABC):
+    """Changes a model and says what it did.
+
+    `stage` is what the model is afterwards: `OPTIMIZED` for full-precision passes, `QUANTIZED`
+    for passes that work on a quantized model. `float_tolerance` is the relative difference of
+    the float outputs that the pass promises to stay below; None promises nothing.
+    """
+
+    stage: ClassVar[Stage] = Stage.OPTIMIZED
+    needs_calibration: ClassVar[bool] = False
+    float_tolerance: ClassVar[float | None] = None
+
+    @abstractmethod
+    def apply(self, model: Model, context: Context) -> Result:
+        """Return a new model and a report; never change `model`.
+
+        Raises:
+            FewbitsError: when it cannot run on this model, target or machine; names the layer
+                and the remedy. A layer that is left alone stands in the report with the reason.
+        """
+
+
+class Quantizer(Algorithm, ABC):
+    """Chooses an encoding for every tensor, within the target's limits.
+
+    The result is at stage `quantized`: weights and biases lie on their grids, `encodings`
+    names every quantized tensor, `precisions` every layer.
+    """
+
+    stage: ClassVar[Stage] = Stage.QUANTIZED
+    needs_calibration: ClassVar[bool] = True
+
+
+class Runnable(ABC):
+    """Something that turns inputs into outputs: a float session, an emulator, a device."""
+
+    @abstractmethod
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Return output name → array for a batch of inputs."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something a target cannot do with a model as it stands.
+
+    Args:
+        layer: the node or tensor concerned.
+        limit: what the target allows.
+        remedy: which pass or option helps.
+        fatal: whether compilation is impossible, as opposed to slower or less accurate.
+    """
+
+    layer: str
+    limit: str
+    remedy: str
+    fatal: bool = True
+
+
+class Target(Configurable, ABC):
+    """A device: what it can represent and run, its emulator, its compiler."""
+
+    spec: ClassVar[TargetSpec]
+    suffix: ClassVar[str]
+
+    @abstractmethod
+    def check(self, model: Model) -> Sequence[Finding]:
+        """Return everything that the target cannot run or runs in float."""
+
+    @abstractmethod
+    def emulator(self, model: Model, threads: int | None = None) -> Runnable:
+        """Return a runnable with the device's numerics; `model` is at stage `quantized`."""
+
+    @abstractmethod
+    def compile(self, model: Model) -> bytes:
+        """Return the executable's bytes; the caller writes them to a file, atomically.
+
+        Raises:
+            TargetError: the model does not fit; names the layer, the limit and the remedy.
+        """
+
+
+class Accumulator(ABC):
+    """Running totals of an evaluator; `merge(a, b)` equals having seen both parts."""
+
+    @abstractmethod
+    def update(
+        self,
+        outputs: Mapping[str, NDArray[Any]],
+        labels: NDArray[np.int64] | None,
+        reference: Mapping[str, NDArray[Any]] | None,
+    ) -> None:
+        """Take in one batch: outputs by name, its labels, the float model's outputs."""
+
+    @abstractmethod
+    def merge(self, other: "Accumulator") -> None:
+        """Take in all that `other` has seen."""
+
+    @abstractmethod
+    def result(self) -> dict[str, float]:
+        """Return metric name → value; empty names are not allowed, NaN is."""
+
+
+class Evaluator(Configurable, ABC):
+    """Turns predictions, and labels or a reference, into named metrics.
+
+    `needs_labels` and `needs_reference` say what `update` must be given; `headline` is the
+    metric that stands for the result where only one can be shown, `units` the unit of each.
+    """
+
+    needs_labels: ClassVar[bool] = False
+    needs_reference: ClassVar[bool] = False
+    headline: ClassVar[str]
+    units: ClassVar[Mapping[str, str]] = {}
+
+    @abstractmethod
+    def accumulator(self) -> Accumulator:
+        """Return fresh running totals."""
+
+
+class DatasetReader(Configurable, ABC):
+    """Opens a path as a Dataset."""
+
+    @abstractmethod
+    def accepts(self, path: str) -> bool:
+        """Say, from name and kind of file alone, whether this reader is for `path`."""
+
+    @abstractmethod
+    def open(self, request: Request) -> Dataset:
+        """Open `request.path` for the network's inputs.
+
+        Raises:
+            DataError: nothing there, unreadable, of the wrong size, fewer than asked.
+        """
+
+
+class NamedModel(ABC):
+    """A network known by name, with its data and the recipe that suits it."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def network(self) -> Path:
+        """Return the path of the network's file, fetching it if need be."""
+
+    @abstractmethod
+    def preprocess(self) -> Preprocess | None:
+        """Return how pictures become inputs."""
+
+    @abstractmethod
+    def calibration(self) -> str:
+        """Return the path of unlabelled samples."""
+
+    @abstractmethod
+    def evaluation(self) -> str:
+        """Return the path of labelled samples."""
