@@ -1,0 +1,143 @@
+"""What fewbits cannot take, found before any work is done on the graph."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+
+from fewbits.errors import ModelError
+
+CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
+QUANTIZED = frozenset(
+    {
+        "QuantizeLinear",
+        "DequantizeLinear",
+        "DynamicQuantizeLinear",
+        "ConvInteger",
+        "MatMulInteger",
+        "DynamicQuantizeMatMul",
+        "DynamicQuantizeLSTM",
+        "MatMulIntegerToFloat",
+        "MatMulNBits",
+        "QAttention",
+        "QGemm",
+    }
+)
+#: Ops that may be told "no bound": input position by op.
+_MAY_BE_INFINITE = frozenset({"Clip", "Pad", "Min", "Max", "Where"})
+_CUT = "cut it off with --end-node-names at a node before it"
+
+
+def name_of(node: ir.Node) -> str:
+    """Return how a message calls a node: its name, or the tensor it makes."""
+    if node.name:
+        return f"node '{node.name}'"
+    return f"the node that makes '{node.outputs[0].name if node.outputs else '?'}'"
+
+
+def check_opset(network: ir.Model, oldest: int) -> None:
+    """Raise ModelError unless the opset lies between `oldest` and the newest onnx knows."""
+    version = network.opset_imports.get("")
+    newest = onnx.defs.onnx_opset_version()
+    if version is None:
+        raise ModelError(
+            "The network imports no ONNX opset, only " + ", ".join(network.opset_imports) + ".",
+            hint="Export it with standard ONNX operators.",
+        )
+    if not oldest <= version <= newest:
+        raise ModelError(
+            f"The network uses opset {version}; opsets {oldest} to {newest} can be read.",
+            hint="Export it again, with opset_version=17 for instance.",
+        )
+
+
+def check_nodes(network: ir.Model) -> None:
+    """Raise ModelError at the first op that is quantized, control flow, custom or unknown."""
+    version = network.opset_imports[""]
+    for node in network.graph:
+        _check_float(node)
+        _check_straight(node)
+        _check_known(node, version)
+
+
+def _check_float(node: ir.Node) -> None:
+    if node.op_type in QUANTIZED or node.op_type.startswith("QLinear"):
+        raise ModelError(
+            f"The network is already quantized: {name_of(node)} is {node.op_type}.",
+            hint="Give the full-precision network, as it was before quantization.",
+        )
+
+
+def _check_straight(node: ir.Node) -> None:
+    graphs = {ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS}
+    if node.op_type in CONTROL_FLOW or any(a.type in graphs for a in node.attributes.values()):
+        raise ModelError(
+            f"Control flow cannot be quantized: {name_of(node)} is {node.op_type}.",
+            hint=f"Export the network without it (traced, not scripted), or {_CUT}.",
+        )
+
+
+def _check_known(node: ir.Node, version: int) -> None:
+    if node.domain:
+        raise ModelError(
+            f"Op {node.op_type} of {name_of(node)} belongs to the custom domain '{node.domain}'.",
+            hint=f"Export the network with standard ONNX operators, or {_CUT}.",
+        )
+    if not onnx.defs.has(node.op_type, max_inclusive_version=version):
+        raise ModelError(
+            f"Op {node.op_type} of {name_of(node)} is unknown in opset {version}.",
+            hint=f"Export the network with standard ONNX operators, or {_CUT}.",
+        )
+
+
+def check_interface(network: ir.Model) -> None:
+    """Raise ModelError unless there are inputs, and only tensors of numbers go in and out."""
+    if not network.graph.inputs:
+        raise ModelError(
+            "The network has no inputs: it computes a constant.",
+            hint="Export it with its input, or check --start-node-names.",
+        )
+    for role, values in (("Input", network.graph.inputs), ("Output", network.graph.outputs)):
+        for value in values:
+            _check_tensor(role, value)
+
+
+def _check_tensor(role: str, value: ir.Value) -> None:
+    if value.type is not None and not isinstance(value.type, ir.TensorType):
+        raise ModelError(
+            f"{role} '{value.name}' is no tensor but {value.type}.",
+            hint=f"Only tensors can go in and out; {_CUT}.",
+        )
+    if value.dtype is ir.DataType.STRING:
+        raise ModelError(
+            f"{role} '{value.name}' holds strings.",
+            hint="Cut the text handling off with --start-node-names or --end-node-names.",
+        )
+
+
+def check_weights(network: ir.Model) -> None:
+    """Raise ModelError, naming the initializer, when a weight is NaN or infinite."""
+    for name, array in _floats(network):
+        if not np.isfinite(array).all():
+            if not np.isnan(array).any() and _is_bound(network.graph.initializers[name]):
+                continue
+            kind = "NaN" if np.isnan(array).any() else "infinite values"
+            count = int(array.size - np.isfinite(array).sum())
+            users = ", ".join(
+                sorted(name_of(n) for n in network.graph.initializers[name].consumers())
+            )
+            raise ModelError(
+                f"Initializer '{name}' (used by {users}) holds {kind}: {count} of {array.size}.",
+                hint="The training has diverged or the export went wrong; give sound weights.",
+            )
+
+
+def _floats(network: ir.Model) -> Iterator[tuple[str, np.ndarray]]:
+    for name, value in network.graph.initializers.items():
+        if value.const_value is not None and value.const_value.dtype.is_floating_point():
+            yield name, value.const_value.numpy()
+
+
+def _is_bound(value: ir.Value) -> bool:
+    return all(n.op_type in _MAY_BE_INFINITE for n in value.consumers())

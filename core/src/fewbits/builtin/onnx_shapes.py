@@ -1,0 +1,160 @@
+"""Shapes of a graph: of its inputs as the user gives them, of the rest by inference."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
+import onnx
+import onnx_ir as ir
+
+from fewbits.errors import ModelError, nearest
+
+BATCH = "N"
+_SMALL = 1024  # bytes; constants up to this size may decide shapes and travel along
+T = TypeVar("T")
+
+
+def through_onnx(network: ir.Model, function: Callable[[onnx.ModelProto], T]) -> T:
+    """Call a function of the onnx package on the graph without its large weights.
+
+    They go as inputs of the same shape, so that nothing is copied and no 2 GB limit is met.
+    """
+    light = network.clone()
+    for name, value in list(light.graph.initializers.items()):
+        if value.const_value is not None and value.const_value.nbytes > _SMALL:
+            del light.graph.initializers[name]
+            light.graph.inputs.append(value)
+    return function(ir.to_proto(light))
+
+
+def infer_shapes(network: ir.Model, *, strict: bool = True) -> None:
+    """Infer every tensor's shape and type afresh, from the inputs on; in place.
+
+    Raises:
+        ModelError: shapes contradict each other; the message names the node. Only if `strict`.
+    """
+    _forget_shapes(network.graph)
+    try:
+        inferred = through_onnx(
+            network,
+            lambda proto: onnx.shape_inference.infer_shapes(
+                proto, check_type=strict, strict_mode=strict, data_prop=True
+            ),
+        )
+    except Exception as error:  # onnx raises InferenceError, RuntimeError, …
+        raise ModelError(
+            f"The network's shapes do not fit together: {_short(error)}",
+            hint="Check the input's shape (--input-shape), or export the network again.",
+        ) from error
+    known = {v.name: v for v in (*inferred.graph.value_info, *inferred.graph.output)}
+    for node in network.graph:
+        for value in node.outputs:
+            if value.name in known:
+                _take_type(value, known[value.name])
+
+
+def _take_type(value: ir.Value, info: onnx.ValueInfoProto) -> None:
+    read = ir.from_proto(info)
+    value.shape, value.type = read.shape, read.type
+
+
+def _forget_shapes(graph: ir.Graph) -> None:
+    for node in graph:
+        for value in node.outputs:
+            value.shape = None
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:400]
+
+
+def set_input_shapes(
+    network: ir.Model,
+    asked: Mapping[str, Sequence[int]] | Sequence[int] | None,
+    *,
+    partial: bool = False,
+) -> None:
+    """Give each input its shape: the batch becomes `N` where it is free, the rest is fixed.
+
+    Args:
+        network: changed in place.
+        asked: input name → shape, or one shape for the only input; with or without the batch.
+        partial: leave inputs that are still incomplete, and unknown names, for later.
+
+    Raises:
+        ModelError: an input's shape stays open, contradicts the file's, or is of another rank.
+    """
+    inputs = {str(value.name): value for value in network.graph.inputs}
+    shapes = _by_name(asked, tuple(inputs))
+    for name, shape in shapes.items():
+        if name in inputs:
+            inputs[name].shape = _merged(inputs[name], tuple(shape))
+        elif not partial:
+            raise ModelError(
+                f"--input-shape: the network has no input '{name}'.", hint=nearest(name, inputs)
+            )
+    for value in inputs.values():
+        _settle(value, partial=partial)
+
+
+def _by_name(
+    asked: Mapping[str, Sequence[int]] | Sequence[int] | None, names: tuple[str, ...]
+) -> Mapping[str, Sequence[int]]:
+    if not asked:
+        return {}
+    if isinstance(asked, Mapping):
+        return asked
+    if len(names) != 1:
+        raise ModelError(
+            f"--input-shape: one shape was given, and the network has {len(names)} inputs.",
+            hint=f"Say which input is meant: {', '.join(names)}.",
+        )
+    return {names[0]: asked}
+
+
+def _merged(value: ir.Value, asked: tuple[int, ...]) -> ir.Shape:
+    """Put the asked dimensions in the place of the free ones."""
+    dims = _dims(value) if value.shape is not None else (None,) * len(asked)
+    full = (None, *asked) if len(asked) == len(dims) - 1 else asked
+    if len(full) != len(dims):
+        raise ModelError(
+            f"--input-shape: input '{value.name}' has {len(dims)} dimensions "
+            f"({_text(dims)}), {len(asked)} were given.",
+            hint="Give all of them, or all but the batch.",
+        )
+    if any(d is not None and d < 1 for d in full[1:]):
+        raise ModelError(
+            f"--input-shape: input '{value.name}' cannot be {_text(full)}.",
+            hint="Every dimension is at least 1.",
+        )
+    for old, new in zip(dims[1:], full[1:], strict=True):
+        if old is not None and new is not None and old != new:
+            raise ModelError(
+                f"--input-shape: input '{value.name}' is {_text(dims)} in the file and cannot "
+                f"become {_text(full)}.",
+                hint="Only dimensions that the file leaves open can be given.",
+            )
+    return ir.Shape([dims[0], *(n or o for o, n in zip(dims[1:], full[1:], strict=True))])
+
+
+def _settle(value: ir.Value, *, partial: bool) -> None:
+    """Name the batch, and refuse dimensions that are still open."""
+    if value.shape is None or None in _dims(value)[1:]:
+        if partial:
+            return
+        known = _text(_dims(value)) if value.shape is not None else "unknown"
+        raise ModelError(
+            f"Input '{value.name}' has a dynamic shape ({known}).",
+            hint=f"Fix it with --input-shape {value.name}=…, such as 3x224x224, batch left out.",
+        )
+    dims = _dims(value)
+    value.shape = ir.Shape([BATCH if i == 0 and d is None else d for i, d in enumerate(dims)])
+
+
+def _dims(value: ir.Value) -> tuple[int | None, ...]:
+    """Return the dimensions; None where the file leaves one open (a name, '?', -1, nothing)."""
+    assert value.shape is not None
+    return tuple(d if isinstance(d, int) and d > 0 else None for d in value.shape)
+
+
+def _text(dims: Sequence[int | None]) -> str:
+    return "×".join("?" if d is None else str(d) for d in dims) or "scalar"

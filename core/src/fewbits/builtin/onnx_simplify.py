@@ -1,0 +1,118 @@
+"""Simplify a graph without changing what it computes; libraries first."""
+
+import numpy as np
+import onnx_ir as ir
+import onnx_ir.passes.common as common
+import onnxscript.optimizer as optimizer
+from onnxscript.rewriter import RewritePass
+from onnxscript.rewriter.rules import common as rules
+
+from fewbits.builtin.onnx_affine import constant
+from fewbits.builtin.onnx_fold import fold_affine, replace_batchnorm
+from fewbits.builtin.onnx_shapes import infer_shapes
+
+_FOLD_LIMIT = 1 << 28  # numbers; every constant that fits in memory a few times over
+
+_RULES = (
+    rules.no_op_cast_rule,
+    rules.no_op_expand_rule,
+    rules.no_op_transpose_rule,
+    rules.cast_cast_rule,
+    rules.transpose_transpose_rule,
+    rules.reshape_reshape_rule,
+    rules.unsqueeze_unsqueeze_rule,
+    rules.squeeze_reshape_1d_rule,
+    rules.collapse_slice_rule,
+    rules.collapse_slice2_rule,
+    rules.normalize_pad_format_conv_rule,
+    rules.fuse_pad_into_conv_rule,
+    rules.successive_clip_rule,
+    rules.successive_clip_relu_rule,
+    rules.successive_relu_clip_rule,
+    rules.successive_relu_rule,
+    rules.max_max_rule,
+    rules.max_min_rule,
+    rules.min_max_rule,
+    rules.min_min_rule,
+)
+
+
+def prepare(network: ir.Model) -> None:
+    """Inline functions, make constants initializers and give every node and tensor a name."""
+    common.RemoveInitializersFromInputsPass()(network)
+    common.InlinePass()(network)
+    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(network)
+    name_nodes(network)
+
+
+def name_nodes(network: ir.Model) -> None:
+    """Give each node without a name, or with one taken, `<op>_<first output>`; in place."""
+    common.NameFixPass(_Names())(network)
+
+
+class _Names:
+    """Names that a reader of the file recognizes."""
+
+    def generate_node_name(self, node: ir.Node) -> str:
+        return node.name or f"{node.op_type}_{node.outputs[0].name or ''}"
+
+    def generate_value_name(self, value: ir.Value) -> str:
+        producer = value.producer()
+        return value.name or (f"{producer.op_type}_out" if producer is not None else "value")
+
+
+def simplify(network: ir.Model) -> None:
+    """Fold constants, drop what does nothing, fold normalization into layers; in place."""
+    fold_constants(network)
+    _drop_dropout(network)
+    common.IdentityEliminationPass()(network)
+    RewritePass(_RULES)(network)
+    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(network)
+    common.RemoveUnusedNodesPass()(network)
+    name_nodes(network)
+    infer_shapes(network)
+    _matmul_to_gemm(network)
+    fold_affine(network)
+    replace_batchnorm(network)
+    common.RemoveUnusedNodesPass()(network)
+    infer_shapes(network)
+
+
+def fold_constants(network: ir.Model) -> None:
+    """Compute what depends on constants and known shapes alone; in place."""
+    optimizer.fold_constants(
+        network,
+        onnx_shape_inference=True,
+        input_size_limit=_FOLD_LIMIT,
+        output_size_limit=_FOLD_LIMIT,
+    )
+    common.RemoveUnusedNodesPass()(network)
+
+
+def _drop_dropout(network: ir.Model) -> None:
+    for node in network.graph:
+        if node.op_type == "Dropout" and not node.domain and _is_inference(node):
+            node.resize_inputs(1)
+            node.resize_outputs(1)
+            node.op_type = "Identity"
+            node.attributes.clear()
+
+
+def _is_inference(node: ir.Node) -> bool:
+    if any(value.uses() or value.is_graph_output() for value in node.outputs[1:]):
+        return False
+    if len(node.inputs) < 3 or node.inputs[2] is None:
+        return True
+    training = node.inputs[2].const_value
+    return training is not None and not np.any(training.numpy())
+
+
+def _matmul_to_gemm(network: ir.Model) -> None:
+    """Write `x·W` with x of rank 2 and a constant W as Gemm, which takes a bias."""
+    for node in network.graph:
+        if node.op_type != "MatMul" or node.domain:
+            continue
+        left, weight = node.inputs[0], constant(node.inputs[1])
+        flat = left is not None and left.shape is not None and len(left.shape) == 2
+        if flat and weight is not None and weight.ndim == 2:
+            node.op_type = "Gemm"
