@@ -1,0 +1,34 @@
+"""The embedded network and its data: handwritten digits of 8×8 pixels."""
+
+from pathlib import Path
+
+from fewbits.interfaces import NamedModel
+from fewbits.preprocess import Preprocess
+
+ASSETS = Path(__file__).parent / "assets"
+
+
+class Digits(NamedModel):
+    """A CNN of 12 thousand parameters for the UCI handwritten digits; trained by this project.
+
+    Depthwise convolutions, residual adds, squeeze-and-excite blocks, ReLU6 and batch
+    normalization stand in the file, so that every pass has something to do.
+    """
+
+    name = "digits"
+
+    def network(self) -> Path:
+        """Return the path of the float ONNX file."""
+        return ASSETS / "digits.onnx"
+
+    def preprocess(self) -> Preprocess:
+        """Return how grey pixels in 0..240 become the input."""
+        return Preprocess(mean=(73.0,), std=(90.0,), channels="GRAY")
+
+    def calibration(self) -> str:
+        """Return the pictures the network was trained on: uint8 `(1257, 8, 8, 1)`."""
+        return f"{ASSETS / 'train.npz'}#images"
+
+    def evaluation(self) -> str:
+        """Return pictures it has never seen, with labels: uint8 `(540, 8, 8, 1)`."""
+        return f"{ASSETS / 'test.npz'}#images"
