@@ -1,15 +1,21 @@
 """Datasets as streams of batches."""
 
+import copy
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fewbits.errors import DataError
 from fewbits.preprocess import Preprocess
+
+if TYPE_CHECKING:
+    from fewbits.model import Model
 
 
 @dataclass(frozen=True)
@@ -25,6 +31,30 @@ class InputSpec:
     name: str
     shape: tuple[int | None, ...]
     dtype: np.dtype[Any]
+
+    def fits(self, shape: Sequence[int]) -> bool:
+        """Whether samples of `shape`, batch first, can go in; the batch may have any size."""
+        wanted = self.shape[1:]
+        return len(shape) == len(self.shape) and all(
+            w is None or w == s for w, s in zip(wanted, shape[1:], strict=True)
+        )
+
+    def __str__(self) -> str:
+        dims = ", ".join("?" if d is None else str(d) for d in self.shape[1:])
+        return f"'{self.name}' {self.dtype} (batch, {dims})"
+
+
+def input_specs_of(model: "Model") -> tuple[InputSpec, ...]:
+    """Return what the model's graph asks for, in order; free dimensions are None."""
+    specs = []
+    for value in model.graph.inputs:
+        if value.name in model.graph.initializers:
+            continue
+        dims = () if value.shape is None else tuple(value.shape)
+        shape = tuple(d if isinstance(d, int) and d > 0 else None for d in dims)
+        dtype = np.dtype(np.float32) if value.dtype is None else np.dtype(value.dtype.numpy())
+        specs.append(InputSpec(str(value.name), shape, dtype))
+    return tuple(specs)
 
 
 @dataclass(frozen=True)
@@ -78,6 +108,16 @@ class Dataset(ABC):
     def describe(self) -> dict[str, Any]:
         """Return how to open it again, JSON-able: at least `path`, `count`, `digest`."""
 
+    def select(self, indices: Sequence[int] | NDArray[np.integer]) -> "Dataset":
+        """Return the samples at `indices` as a dataset; nothing is read yet.
+
+        A dataset with random access takes any order; the others take rising indices only.
+
+        Raises:
+            DataError: an index is out of range, or does not rise where it must.
+        """
+        return Subset(self, indices)
+
 
 class ArrayDataset(Dataset):
     """Arrays that are already in memory, one per input.
@@ -103,6 +143,12 @@ class ArrayDataset(Dataset):
             labels = None if self.labels is None else self.labels[part]
             yield Batch({name: array[part] for name, array in self.inputs.items()}, labels)
 
+    def select(self, indices: Sequence[int] | NDArray[np.integer]) -> "ArrayDataset":
+        """Return a dataset of copies of these samples."""
+        rows = checked_rows(indices, len(self))
+        labels = None if self.labels is None else self.labels[rows]
+        return ArrayDataset({name: array[rows] for name, array in self.inputs.items()}, labels)
+
     def describe(self) -> dict[str, Any]:
         """Say that the samples were given in memory, with their digest."""
         digest = hashlib.sha256()
@@ -110,3 +156,166 @@ class ArrayDataset(Dataset):
             digest.update(name.encode())
             digest.update(np.ascontiguousarray(array).tobytes())
         return {"path": "", "count": len(self), "digest": digest.hexdigest()}
+
+
+def take(dataset: Dataset, count: int) -> Dataset:
+    """Return the first `count` samples.
+
+    Raises:
+        DataError: there are fewer.
+    """
+    return dataset.select(first_rows(len(dataset), count, "The data"))
+
+
+def first_rows(length: int, count: int | None, name: str) -> NDArray[np.int64]:
+    """Return the first `count` row numbers of `length`; all of them when `count` is None.
+
+    Raises:
+        DataError: there are fewer, none at all, or none were asked for.
+    """
+    if length == 0:
+        raise DataError(f"{name} holds no samples.", hint="Give data with at least one sample.")
+    if count is not None and count < 1:
+        raise DataError(f"{count} samples of {name} were asked for.", hint="Ask for one or more.")
+    if count is not None and count > length:
+        raise DataError(
+            f"{name} holds {length} samples, fewer than the {count} asked for.",
+            hint=f"Ask for {length} at most, or leave the count out to take all.",
+        )
+    return np.arange(length if count is None else count, dtype=np.int64)
+
+
+def checked_rows(indices: Sequence[int] | NDArray[np.integer], length: int) -> NDArray[np.int64]:
+    """Return `indices` as an array.
+
+    Raises:
+        DataError: one of them is not in `0 .. length − 1`.
+    """
+    rows = np.asarray(indices, np.int64).reshape(-1)
+    outside = rows[(rows < 0) | (rows >= length)]
+    if len(outside):
+        raise DataError(
+            f"Sample {outside[0]} was selected of data with {length} samples.",
+            hint=f"Samples are numbered 0 to {length - 1}.",
+        )
+    return rows
+
+
+class Subset(Dataset):
+    """Some samples of a dataset that can only be streamed, picked out as they go by.
+
+    Args:
+        parent: the whole dataset.
+        indices: which samples, rising.
+    """
+
+    def __init__(self, parent: Dataset, indices: Sequence[int] | NDArray[np.integer]) -> None:
+        self.parent = parent
+        self.rows = checked_rows(indices, len(parent))
+        if np.any(np.diff(self.rows) <= 0):
+            raise DataError(
+                "The selected samples do not rise, and this data can only be streamed in order.",
+                hint="Sort the indices and take each once.",
+            )
+        self.labels = None if parent.labels is None else parent.labels[self.rows]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """Yield the selected samples in order, reading the parent once."""
+        held: list[Batch] = []
+        start = 0
+        for batch in self.parent.batches(size):
+            inside = self.rows[(self.rows >= start) & (self.rows < start + len(batch))] - start
+            start += len(batch)
+            if len(inside):
+                held.append(_pick(batch, inside))
+            while sum(map(len, held)) >= size:
+                whole = _join(held)
+                yield _pick(whole, slice(0, size))
+                held = [_pick(whole, slice(size, None))]
+        if sum(map(len, held)):
+            yield _join(held)
+
+    def describe(self) -> dict[str, Any]:
+        """Describe the parent, the rows taken, and the digest of both."""
+        whole = self.parent.describe()
+        rows = self.rows.tolist()
+        digest = hashlib.sha256(f"{whole.get('digest', '')}{rows}".encode()).hexdigest()
+        return {**whole, "count": len(rows), "rows": rows, "digest": digest}
+
+
+SourceT = TypeVar("SourceT", bound="FileDataset")
+
+
+class FileDataset(Dataset):
+    """Base of datasets in files with random access: keeps which rows of the files are meant.
+
+    Subclasses write `batches` over `self.rows`, and `content_digest`.
+
+    Args:
+        request: what was asked; its count has been checked.
+        reader: the reader's name, to open the data again.
+        rows: row numbers in the files.
+        labels: int64 labels of these rows, or None.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        reader: str,
+        rows: NDArray[np.int64],
+        labels: NDArray[np.int64] | None,
+    ) -> None:
+        self.request = request
+        self.reader = reader
+        self.rows = rows
+        self.labels = labels
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @abstractmethod
+    def content_digest(self) -> str:
+        """Return the sha256 of what the samples are made from, in hex, without decoding it."""
+
+    @cached_property
+    def digest(self) -> str:
+        """The content's digest, computed once."""
+        return self.content_digest()
+
+    def select(self: SourceT, indices: Sequence[int] | NDArray[np.integer]) -> SourceT:
+        """Return the samples at `indices`, in that order; nothing is read yet."""
+        chosen = checked_rows(indices, len(self))
+        part = copy.copy(self)
+        part.__dict__.pop("digest", None)
+        part.rows = self.rows[chosen]
+        part.labels = None if self.labels is None else self.labels[chosen]
+        return part
+
+    def describe(self) -> dict[str, Any]:
+        """Return path, count, reader, preprocess and digest; rows where they are not the first."""
+        said = self.request.preprocess
+        about = {
+            "path": self.request.path,
+            "count": len(self),
+            "reader": self.reader,
+            "preprocess": "" if said is None else said.to_text(),
+            "digest": self.digest,
+        }
+        first = np.array_equal(self.rows, np.arange(len(self)))
+        return about if first else {**about, "rows": self.rows.tolist()}
+
+
+def _pick(batch: Batch, rows: NDArray[np.int64] | slice) -> Batch:
+    labels = None if batch.labels is None else batch.labels[rows]
+    return Batch({name: array[rows] for name, array in batch.inputs.items()}, labels)
+
+
+def _join(batches: Sequence[Batch]) -> Batch:
+    if len(batches) == 1:
+        return batches[0]
+    labels = [b.labels for b in batches if b.labels is not None]
+    inputs = {name: np.concatenate([b.inputs[name] for b in batches]) for name in batches[0].inputs}
+    return Batch(inputs, np.concatenate(labels) if labels else None)

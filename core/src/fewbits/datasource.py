@@ -1,0 +1,108 @@
+"""From what the user typed to a Dataset: asks the readers of every plugin whose it is."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fewbits.data import Dataset, InputSpec, Request
+from fewbits.errors import DataError, PluginError
+from fewbits.preprocess import Preprocess, parse_preprocess
+
+if TYPE_CHECKING:
+    from fewbits.interfaces import DatasetReader
+    from fewbits.plugins import Registry
+
+
+def open_dataset(
+    path: str | Path,
+    inputs: tuple[InputSpec, ...],
+    *,
+    registry: "Registry",
+    preprocess: Preprocess | None = None,
+    count: int | None = None,
+    reader: str | None = None,
+) -> Dataset:
+    """Open a path with the reader that claims it.
+
+    Args:
+        path: a folder, a file, `FILE.npz#key`, or whatever an installed reader takes.
+        inputs: what the network asks for (`data.input_specs_of(model)`).
+        registry: where the readers are.
+        preprocess: how pictures become inputs.
+        count: how many samples to take, from the start; None for all.
+        reader: a reader's name, where several would take the path.
+
+    Raises:
+        DataError: no reader claims the path or several do; or what the reader says.
+        PluginError: there is no reader of the name given.
+    """
+    request = Request(str(path), inputs, preprocess, count)
+    name = reader or _claimed_by(request.path, registry)
+    opened: DatasetReader = registry.create("dataset", name, {})
+    return opened.open(request)
+
+
+def reopen(
+    description: Mapping[str, Any], inputs: tuple[InputSpec, ...], *, registry: "Registry"
+) -> Dataset:
+    """Open data again from what `Dataset.describe` said of it, and check that it is the same.
+
+    Raises:
+        DataError: it was given in memory, or its content has changed since.
+    """
+    path = str(description.get("path", ""))
+    if not path:
+        raise DataError(
+            "The data was given in memory and cannot be opened again.",
+            hint="Give the same data again.",
+        )
+    said, rows = description.get("preprocess", ""), description.get("rows")
+    dataset = open_dataset(
+        path,
+        inputs,
+        registry=registry,
+        preprocess=parse_preprocess(said) if said else Preprocess(),
+        count=None if rows is not None else description.get("count"),
+        reader=description.get("reader"),
+    )
+    dataset = dataset if rows is None else dataset.select(rows)
+    if dataset.describe().get("digest") != description.get("digest"):
+        raise DataError(
+            f"{path} is not what it was: its digest differs from the one written down.",
+            hint="Give the data that the model was made with.",
+        )
+    return dataset
+
+
+def _claimed_by(path: str, registry: "Registry") -> str:
+    """Return the name of the one reader that claims `path`."""
+    claims, faults = [], []
+    for registered in registry.components("dataset"):
+        name = registered.component.name
+        try:
+            if registry.create("dataset", name, {}).accepts(path):
+                claims.append(name)
+        except Exception as error:  # One bad reader must not keep the others from answering.
+            faults.append(f"{name} failed: {_first_line(error)}")
+    if len(claims) == 1:
+        return claims[0]
+    if claims:
+        raise DataError(
+            f"Several readers take {path}: {', '.join(claims)}.", hint="Name the reader to use."
+        )
+    raise _nobody(path, [r.component.name for r in registry.components("dataset")], faults)
+
+
+def _nobody(path: str, names: list[str], faults: list[str]) -> DataError:
+    if not Path(path.partition("#")[0]).exists():
+        return DataError(f"There is no file or folder {path}.", hint="Check the path.")
+    return DataError(
+        f"No reader takes {path}.",
+        hint=f"Give a folder of pictures or an npy or npz file. Readers:"
+        f" {', '.join([*names, *faults]) or 'none'}.",
+    )
+
+
+def _first_line(error: Exception) -> str:
+    text = error.message if isinstance(error, PluginError) else str(error)
+    return (text or type(error).__name__).splitlines()[0]
