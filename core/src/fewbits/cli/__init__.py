@@ -1,1 +1,1 @@
-"""The command line: one file per group of commands."""
+"""The `fewbits` command line: one file per command, thin over `fewbits.api`."""

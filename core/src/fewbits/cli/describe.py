@@ -1,0 +1,207 @@
+"""`fewbits describe`: a component's options with types, bounds, defaults and help."""
+
+import inspect
+import types
+import typing
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fewbits.cli.common import Json, NoPlugin, Session, command, session_of
+from fewbits.cli.listing import parse_kind
+from fewbits.component import KINDS
+from fewbits.errors import PluginError, nearest
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
+    from fewbits.plugins import Registered
+
+app = command()
+
+#: what pydantic's bounds are called on the terminal.
+_BOUNDS = {
+    "ge": "≥ {}",
+    "gt": "> {}",
+    "le": "≤ {}",
+    "lt": "< {}",
+    "multiple_of": "multiple of {}",
+    "min_length": "length ≥ {}",
+    "max_length": "length ≤ {}",
+    "pattern": "matches {}",
+}
+
+#: class attributes that say what a component needs and can do.
+_TRAITS = {
+    "frontend": ("suffixes",),
+    "algorithm": ("stage", "needs_calibration", "float_tolerance"),
+    "quantizer": ("stage", "needs_calibration"),
+    "evaluator": ("headline", "units", "needs_labels", "needs_reference"),
+    "target": ("suffix",),
+}
+
+
+@app.command("describe")
+def describe(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="The component's name, as in `fewbits list`.")],
+    kind: Annotated[
+        str | None, typer.Option("--kind", help="Which one, where two kinds share the name.")
+    ] = None,
+    json: Json = False,
+    no_plugin: NoPlugin = None,
+) -> None:
+    """Show a component's options: types, bounds, defaults, help."""
+    session = session_of(ctx)
+    wanted = None if kind is None else parse_kind(kind)
+    described = [description(session, found) for found in find(session, name, wanted)]
+    from fewbits.cli import render
+
+    if json:
+        render.print_json(described if len(described) > 1 else described[0])
+        return
+    for item in described:
+        _show(item)
+
+
+def find(session: Session, name: str, kind: str | None) -> list["Registered"]:
+    """Return every component called `name`.
+
+    Raises:
+        PluginError: there is none; the hint names the nearest.
+    """
+    offered = session.registry.components(kind)
+    found = [f for f in offered if f.component.name == name]
+    if not found and kind is not None:
+        found = [session.registry.get(kind, name)]
+    if not found:
+        names = {f.component.name for f in offered}
+        raise PluginError(f"No component is called '{name}'.", hint=nearest(name, names))
+    return sorted(found, key=lambda f: KINDS.index(f.component.kind))
+
+
+def description(session: Session, found: "Registered") -> dict[str, Any]:
+    """Import the component and return all that there is to say of it, JSON-able."""
+    component, record = found.component, found.record
+    loaded = session.registry.load(component.kind, component.name)
+    traits = {
+        name: _trait(getattr(loaded, name))
+        for name in _TRAITS.get(component.kind, ())
+        if hasattr(loaded, name)
+    }
+    fields = getattr(getattr(loaded, "Options", None), "model_fields", {})
+    return {
+        "name": component.name,
+        "kind": component.kind,
+        "summary": component.summary,
+        "plugin": record.name,
+        "distribution": record.distribution,
+        "version": record.version,
+        "about": inspect.getdoc(loaded) if inspect.isclass(loaded) else "",
+        "traits": traits | _target_limits(loaded),
+        "options": [option(name, field) for name, field in fields.items()],
+    }
+
+
+def option(name: str, field: "FieldInfo") -> dict[str, Any]:
+    """Return an option's name, type, bounds, default and help."""
+    required = field.is_required()
+    return {
+        "name": name,
+        "type": type_name(field.annotation),
+        "bounds": ", ".join(_bounds(field.metadata)),
+        "required": required,
+        "default": None if required else field.get_default(call_default_factory=True),
+        "help": field.description or "",
+    }
+
+
+def type_name(annotation: Any) -> str:
+    """Return a type as people write it.
+
+    >>> type_name(int | None), type_name(typing.Literal["a", "b"])
+    ('int or none', 'a | b')
+    >>> type_name(tuple[float, ...]), type_name(dict[str, int])
+    ('list of float', 'str → int')
+    """
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if annotation in (None, type(None)):
+        return "none"
+    if origin is typing.Literal:
+        return " | ".join(str(value) for value in arguments)
+    if origin is Annotated:
+        return type_name(arguments[0])
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(type_name(part) for part in arguments)
+    if origin is None:
+        return getattr(annotation, "__name__", str(annotation))
+    return _generic_name(origin, arguments)
+
+
+def _generic_name(origin: Any, arguments: Sequence[Any]) -> str:
+    parts = [type_name(part) for part in arguments if part is not Ellipsis]
+    if issubclass(origin, tuple) and Ellipsis not in arguments:
+        return f"[{', '.join(parts)}]"
+    if len(parts) == 2:
+        return f"{parts[0]} → {parts[1]}"
+    return f"list of {parts[0]}"
+
+
+def _bounds(metadata: Iterable[Any]) -> Iterable[str]:
+    for constraint in metadata:
+        for attribute, wording in _BOUNDS.items():
+            value = getattr(constraint, attribute, None)
+            if value is not None:
+                yield wording.format(value)
+
+
+def _trait(value: Any) -> Any:
+    return list(value) if isinstance(value, (tuple, set, frozenset)) else value
+
+
+def _target_limits(loaded: Any) -> dict[str, Any]:
+    spec = getattr(loaded, "spec", None)
+    if spec is None:
+        return {}
+    return {
+        "precisions": sorted(str(p) for p in spec.precisions),
+        "weights": spec.weights,
+        "granularities": sorted(spec.granularities),
+        "float_ops": spec.float_ops,
+    }
+
+
+def _show(item: dict[str, Any]) -> None:
+    from fewbits.cli import render
+
+    render.heading(f"{item['kind']} {item['name']}", f"{item['distribution']} {item['version']}")
+    render.text(item["about"] or item["summary"])
+    for name, value in item["traits"].items():
+        shown = ", ".join(map(str, value)) if isinstance(value, list) else render.cell(value)
+        if shown:
+            render.text(f"{name.replace('_', ' ')}: {shown}")
+    if item["options"]:
+        render.table(
+            ("option", "type", "bounds", "default", "help"),
+            [
+                (o["name"], o["type"], o["bounds"], default_text(o), o["help"])
+                for o in item["options"]
+            ],
+        )
+    elif item["kind"] == "command":
+        render.text(f"See `fewbits {item['name']} --help`.")
+    else:
+        render.text("It has no options.")
+
+
+def default_text(item: dict[str, Any]) -> str:
+    """Return an option's default as the terminal shows it."""
+    if item["required"]:
+        return "required"
+    default = item["default"]
+    if default is None:
+        return "none"
+    if isinstance(default, (tuple, list)):
+        return f"[{', '.join(map(str, default))}]"
+    return str(default)

@@ -1,0 +1,156 @@
+"""`fewbits info`: what a network or an archive holds."""
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from fewbits.cli.common import Json, NoPlugin, Quiet, command, session_of
+from fewbits.cli.source import (
+    EndNodes,
+    InputShape,
+    ParseFlags,
+    Source,
+    StartNodes,
+    open_model,
+)
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from fewbits.model import Model
+    from fewbits.provenance import StepRecord
+
+app = command()
+
+
+@app.command("info")
+def info(
+    ctx: typer.Context,
+    file: Source,
+    start_node_names: StartNodes = None,
+    end_node_names: EndNodes = None,
+    input_shape: InputShape = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    no_plugin: NoPlugin = None,
+) -> None:
+    """Show what a network or an archive holds."""
+    flags = ParseFlags(start_node_names or (), end_node_names or (), input_shape or ())
+    model = open_model(session_of(ctx), file, flags)
+    from fewbits.cli import render
+
+    if json:
+        render.print_json(summary(model))
+    else:
+        show(model)
+
+
+def summary(model: "Model") -> dict[str, Any]:
+    """Return what there is to say of a model, JSON-able."""
+    from fewbits.cli.cost import cost
+
+    counted = cost(model)
+    return {
+        "name": model.name,
+        "stage": str(model.stage),
+        "stages": [str(m.stage) for m in (*model.ancestors, model)],
+        "inputs": [_value(v) for v in model.graph.inputs if v.name in model.input_names],
+        "outputs": [_value(v) for v in model.graph.outputs],
+        "layers": counted.layers,
+        "parameters": counted.parameters,
+        "macs": counted.macs,
+        "bytes": {"float32": counted.bytes_float, "quantized": counted.bytes_quantized},
+        "precisions": dict(Counter(map(str, model.precisions.values()))),
+        "preprocess": None if model.preprocess is None else model.preprocess.model_dump(),
+        "history": [step_summary(record) for record in model.history],
+    }
+
+
+def step_summary(record: "StepRecord") -> dict[str, Any]:
+    """Return a step of the history without its notes on single layers."""
+    return {
+        "use": record.use,
+        "distribution": record.distribution,
+        "version": record.version,
+        "options": dict(record.options),
+        "seed": record.seed,
+        "target": record.target,
+        "summary": record.report.summary,
+        "metrics": dict(record.report.metrics),
+        "output_digest": record.output_digest,
+    }
+
+
+def show(model: "Model") -> None:
+    """Print a model's summary as people read it."""
+    from fewbits.cli import render
+
+    held = summary(model)
+    render.heading(held["name"], " → ".join(held["stages"]))
+    render.pairs(
+        {
+            "inputs": _ports(held["inputs"]),
+            "outputs": _ports(held["outputs"]),
+            "layers": render.cell(held["layers"]),
+            "parameters": render.cell(held["parameters"]),
+            "MACs": "unknown" if held["macs"] is None else render.cell(held["macs"]),
+            "size": _size(held),
+            "precisions": ", ".join(f"{mode} ×{n}" for mode, n in held["precisions"].items()),
+            "preprocess": preprocess_text(model),
+        }
+    )
+    if held["history"]:
+        render.table(
+            ("step", "options", "result"),
+            [(s["use"], options_text(s["options"]), s["summary"]) for s in held["history"]],
+        )
+
+
+def options_text(options: dict[str, Any]) -> str:
+    """Return options as they are typed: `bits=4, mode=fast`."""
+    return ", ".join(f"{key}={value}" for key, value in options.items())
+
+
+def preprocess_text(model: "Model") -> str:
+    """Return what the preprocessing says beyond its defaults, or nothing."""
+    if model.preprocess is None:
+        return ""
+    said = model.preprocess.model_dump(exclude_defaults=True)
+    return options_text(said) or "none needed"
+
+
+def _value(value: "ir.Value") -> dict[str, Any]:
+    shape = None if value.shape is None else [_dim(dim) for dim in value.shape]
+    return {"name": value.name, "shape": shape, "dtype": str(value.dtype).lower()}
+
+
+def _dim(dim: Any) -> int | str:
+    return dim if isinstance(dim, int) else (dim.value or "?")
+
+
+def _ports(values: list[dict[str, Any]]) -> str:
+    return ", ".join(
+        f"{v['name']} {'×'.join(map(str, v['shape'])) if v['shape'] is not None else '?'}"
+        for v in values
+    )
+
+
+def _size(held: dict[str, Any]) -> str:
+    float_size = held["bytes"]["float32"]
+    if not held["precisions"]:
+        return megabytes(float_size)
+    return f"{megabytes(held['bytes']['quantized'])} (float {megabytes(float_size)})"
+
+
+def megabytes(count: int) -> str:
+    """Return a size in a unit that fits it.
+
+    >>> megabytes(512), megabytes(20_480), megabytes(4_700_000)
+    ('512 B', '20 kB', '4.7 MB')
+    """
+    if count < 1000:
+        return f"{count} B"
+    if count < 1_000_000:
+        return f"{count / 1e3:.3g} kB"
+    return f"{count / 1e6:.3g} MB"
