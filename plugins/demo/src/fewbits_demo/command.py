@@ -1,0 +1,103 @@
+"""`fewbits demo`: the whole flow on the embedded network, and what it costs."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from fewbits.cli.common import Json, NoPlugin, Quiet, Seed, command, session_of
+
+if TYPE_CHECKING:
+    from fewbits_demo.flow import Outcome, Row
+
+WORST_LAYERS = 5
+FOLDER = Path("fewbits-demo")
+
+app = command()
+
+
+@app.command("demo")
+def demo(
+    ctx: typer.Context,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Where the files go.")
+    ] = FOLDER,
+    seed: Seed = 0,
+    json: Json = False,
+    quiet: Quiet = False,
+    no_plugin: NoPlugin = None,
+) -> None:
+    """Take a small network that comes with fewbits through the whole flow.
+
+    Handwritten digits, 8×8 pixels: parse, calibrate, quantize to 8 bits and to 4-bit weights,
+    emulate, evaluate, compile. Takes a few seconds.
+    """
+    session = session_of(ctx)
+    from fewbits_demo import flow
+
+    with session.progress():
+        outcome = flow.run(output, registry=session.registry, seed=seed)
+    if json:
+        from fewbits.cli import render
+
+        render.print_json(as_json(outcome))
+    elif not quiet:
+        show(outcome)
+
+
+def as_json(outcome: "Outcome") -> dict[str, Any]:
+    """Return the outcome as JSON knows it."""
+    return {
+        "model": "digits",
+        "seed": outcome.seed,
+        "calibration_images": outcome.calibration_images,
+        "evaluation_images": outcome.evaluation_images,
+        "rows": [_row_as_json(row) for row in outcome.rows],
+        "worst_layers": outcome.worst_layers(WORST_LAYERS),
+    }
+
+
+def _row_as_json(row: "Row") -> dict[str, Any]:
+    paths = {"file": str(row.file), "archive": None if row.archive is None else str(row.archive)}
+    return {**vars(row), **paths}
+
+
+def show(outcome: "Outcome") -> None:
+    """Print the figures, the noisiest layers, and where the files lie."""
+    from fewbits.cli import render
+
+    render.table(
+        ("precision", "top-1", "same as float", "SNR", "weights", "file"),
+        [_cells(row) for row in outcome.rows],
+        title=f"Handwritten digits: {outcome.evaluation_images} test images, "
+        f"calibrated on {outcome.calibration_images} others",
+        right=("top-1", "same as float", "SNR", "weights", "file"),
+    )
+    quantized = outcome.rows[1:]
+    render.table(
+        ("layer", *(row.precision for row in quantized)),
+        [
+            (name, *(_decibels(row.layers.get(name)) for row in quantized))
+            for name in outcome.worst_layers(WORST_LAYERS)
+        ],
+        title=f"SNR of the {WORST_LAYERS} noisiest layers",
+        right=[row.precision for row in quantized],
+    )
+    for row in quantized:
+        render.text(f"{row.precision}: {row.file} for ONNX Runtime, {row.archive} to go on from")
+
+
+def _cells(row: "Row") -> tuple[str, ...]:
+    from fewbits.cli.info import megabytes
+
+    return (
+        row.precision,
+        f"{row.top1:.2f} %",
+        "" if row.agreement is None else f"{row.agreement:.2f} %",
+        _decibels(row.snr_db),
+        megabytes(row.weight_bytes),
+        megabytes(row.file_bytes),
+    )
+
+
+def _decibels(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f} dB"

@@ -1,0 +1,144 @@
+"""The whole flow on the embedded network: parse, measure, quantize twice, measure, compile."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fewbits import api, noise
+from fewbits.cli.cost import cost
+from fewbits.data import Dataset, input_specs_of
+from fewbits.datasource import open_dataset
+from fewbits.evaluate import Evaluation
+from fewbits.model import Model
+
+from fewbits_demo.digits import Digits
+
+if TYPE_CHECKING:
+    from fewbits.plugins import Registry
+
+CALIBRATION_IMAGES = 256
+PRECISIONS = ("a8_w8", "a8_w4")
+TARGET = "cpu"
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one version of the network reaches.
+
+    Args:
+        precision: `float`, or the precision mode.
+        top1: accuracy in percent.
+        agreement: how often the float network says the same, in percent; None for itself.
+        snr_db: mean SNR of the outputs against the float network's; None for itself.
+        weight_bytes: the weights at their bits, as a device stores them.
+        file: what ONNX Runtime loads.
+        file_bytes: its size; four-bit weights travel as eight-bit integers in it.
+        archive: the archive that later commands go on from; None for the float file.
+        layers: layer → SNR in dB, in the order of the network; empty for the float network.
+    """
+
+    precision: str
+    top1: float
+    agreement: float | None
+    snr_db: float | None
+    weight_bytes: int
+    file: Path
+    file_bytes: int
+    archive: Path | None
+    layers: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All rows, and on how many images they were measured."""
+
+    rows: tuple[Row, ...]
+    calibration_images: int
+    evaluation_images: int
+    seed: int
+
+    def worst_layers(self, count: int) -> list[str]:
+        """Return the layers with the lowest SNR in the last row, worst first."""
+        layers = self.rows[-1].layers
+        return sorted(layers, key=lambda name: layers[name])[:count]
+
+
+def run(folder: Path, *, registry: "Registry", seed: int = 0) -> Outcome:
+    """Take the digits network through the flow and write archives and compiled files.
+
+    Args:
+        folder: where the files go; made if need be.
+        registry: the installed plugins.
+        seed: seed of everything random.
+
+    Raises:
+        FewbitsError: as the steps raise it; a file cannot be written.
+    """
+    digits = Digits()
+    preprocess = digits.preprocess()
+    folder.mkdir(parents=True, exist_ok=True)
+    model = api.parse(digits.network(), preprocess=preprocess, registry=registry)
+    inputs = input_specs_of(model)
+    calibration = open_dataset(
+        digits.calibration(),
+        inputs,
+        registry=registry,
+        preprocess=preprocess,
+        count=CALIBRATION_IMAGES,
+    )
+    pictures = open_dataset(digits.evaluation(), inputs, registry=registry, preprocess=preprocess)
+    rows = [_float_row(model, digits.network(), pictures, registry)]
+    for precision in PRECISIONS:
+        quantized = api.optimize(
+            model,
+            calibration=calibration,
+            recipe=[f"quantize:precision={precision}"],
+            target=TARGET,
+            seed=seed,
+            registry=registry,
+        )
+        rows.append(_quantized_row(quantized, precision, folder, pictures, registry))
+    return Outcome(tuple(rows), len(calibration), len(pictures), seed)
+
+
+def _float_row(model: Model, file: Path, pictures: Dataset, registry: "Registry") -> Row:
+    measured = api.evaluate(
+        model, pictures, target="native", evaluators=["classification"], registry=registry
+    )
+    return Row(
+        precision="float",
+        top1=measured.metrics["classification"]["top1"],
+        agreement=None,
+        snr_db=None,
+        weight_bytes=cost(model).bytes_float,
+        file=file,
+        file_bytes=file.stat().st_size,
+        archive=None,
+        layers={},
+    )
+
+
+def _quantized_row(
+    model: Model, precision: str, folder: Path, pictures: Dataset, registry: "Registry"
+) -> Row:
+    measured: Evaluation = api.evaluate(
+        model,
+        pictures,
+        target="emulator",
+        evaluators=["classification", "fidelity"],
+        registry=registry,
+    )
+    archive = folder / f"digits-{precision}.fewbits"
+    api.save(model, archive)
+    file = api.compile(model, folder / f"digits-{precision}.onnx", target=TARGET, registry=registry)
+    return Row(
+        precision=precision,
+        top1=measured.metrics["classification"]["top1"],
+        agreement=measured.metrics["fidelity"]["agreement"],
+        snr_db=measured.metrics["fidelity"]["snr_db"],
+        weight_bytes=cost(model).bytes_quantized,
+        file=file,
+        file_bytes=file.stat().st_size,
+        archive=archive,
+        layers=noise.layer_snr(model, pictures),
+    )
