@@ -1,0 +1,1 @@
+"""A fewbits plugin to copy: clips outlying weights before they are quantized."""
