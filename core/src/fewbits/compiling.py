@@ -1,0 +1,77 @@
+"""From a quantized model to the bytes that a target runs."""
+
+import time
+
+from fewbits import archive
+from fewbits.container import sha256
+from fewbits.errors import ModelError, TargetError
+from fewbits.interfaces import Finding, Target
+from fewbits.model import Model, Stage
+from fewbits.provenance import Report, StepRecord
+
+#: key in a compilation's report under which the executable's digest stands.
+FILE_DIGEST = "file_sha256"
+
+
+def quantized(model: Model) -> Model:
+    """Return the model at its quantized stage.
+
+    Raises:
+        ModelError: it has none.
+    """
+    if model.stage.rank < Stage.QUANTIZED.rank:
+        raise ModelError(
+            f"{model.name} is {model.stage}, not quantized.", hint="Run `fewbits optimize` first."
+        )
+    return model.at(Stage.QUANTIZED)
+
+
+def compile_model(
+    model: Model, target: Target, *, distribution: str = "", version: str = ""
+) -> tuple[Model, bytes]:
+    """Compile for a target.
+
+    Args:
+        model: at stage `quantized` or `compiled`.
+        target: the device.
+        distribution: the pip distribution that the target came from, for the record.
+        version: that distribution's version.
+
+    Returns:
+        The model at stage `compiled`, its content unchanged and one record longer, and the bytes
+        of the executable, whose digest stands in the record's report.
+
+    Raises:
+        ModelError: the model is not quantized.
+        TargetError: the target cannot run it; names the first layer, the limit and the remedy.
+    """
+    source = quantized(model)
+    _refuse(target, [finding for finding in target.check(source) if finding.fatal])
+    start = time.perf_counter()
+    data = target.compile(source)
+    seconds = time.perf_counter() - start
+    compiled = model.advance(Stage.COMPILED)
+    summary = f"compiled for {target.name}, {len(data)} bytes"
+    record = StepRecord(
+        use=target.name,
+        distribution=distribution,
+        version=version,
+        options=target.options.model_dump(mode="json"),
+        seed=0,
+        data={},
+        target=target.name,
+        input_digest=archive.digest(source),
+        output_digest=archive.digest(compiled),
+        seconds=seconds,
+        report=Report(False, summary, metrics={"bytes": len(data), FILE_DIGEST: sha256(data)}),
+    )
+    return compiled.replace(history=(*model.history, record)), data
+
+
+def _refuse(target: Target, fatal: list[Finding]) -> None:
+    if fatal:
+        first, others = fatal[0], len(fatal) - 1
+        more = f" ({others} more like it)" if others else ""
+        raise TargetError(
+            f"{target.name} cannot run '{first.layer}': {first.limit}{more}.", hint=first.remedy
+        )
