@@ -9,7 +9,14 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
-PLUGINS = sorted(p for p in (ROOT / "plugins").iterdir() if p.is_dir() and p.name[0] not in "._")
+
+
+def folders(name):
+    return sorted(p for p in (ROOT / name).iterdir() if p.is_dir() and p.name[0] not in "._")
+
+
+PLUGINS = folders("plugins")
+EXAMPLES = folders("contrib")
 MEMBERS = [ROOT / "core", *PLUGINS]
 
 
@@ -49,10 +56,9 @@ def test_development_tools_are_the_dev_extra():
     assert tools == project(ROOT)["optional-dependencies"]["dev"]
 
 
-def test_mypy_finds_every_member():
-    sources = [f"{place(m)}/src" for m in MEMBERS]
-    paths = manifest(ROOT)["tool"]["mypy"]["mypy_path"]
-    assert [path for path in paths if not path.startswith("contrib/")] == sources
+def test_mypy_finds_every_member_and_the_examples():
+    sources = [f"{place(m)}/src" for m in (*MEMBERS, *EXAMPLES)]
+    assert manifest(ROOT)["tool"]["mypy"]["mypy_path"] == sources
 
 
 def test_readme_lists_every_distribution_with_its_folder():
