@@ -69,6 +69,25 @@ def scaled_weight(op: str, weight: Array, scale: Array, group: int = 1) -> Array
     return (blocks * scales).reshape(weight.shape)
 
 
+def absorbed(weight: Array, before: Affine, group: int = 1) -> tuple[Array, Array]:
+    """Return weight and additional bias of a layer that takes in `before` the values it saw.
+
+    `W·(s·x + t) = (W·s)·x + Σ W·t`, the sum over input channels and kernel positions.
+
+    Args:
+        weight: `(out, in/group, …)`.
+        before: scale and shift of `(in,)`.
+        group: groups of the convolution.
+
+    Returns:
+        The weight, of the same shape, and the bias, `(out,)`.
+    """
+    grouped = weight.reshape(group, -1, *weight.shape[1:])
+    along = (group, 1, weight.shape[1], *[1] * (weight.ndim - 2))
+    shifts = (grouped * before.shift.reshape(along)).reshape(weight.shape[0], -1).sum(axis=1)
+    return (grouped * before.scale.reshape(along)).reshape(weight.shape), shifts
+
+
 def constant(value: ir.Value | None) -> Array | None:
     """Return a constant's numbers in float64, or None if it is none or not of floats."""
     if value is None or value.const_value is None or value.is_graph_input():

@@ -26,6 +26,8 @@ QUANTIZED = frozenset(
 )
 #: Ops that may be told "no bound": input position by op.
 _MAY_BE_INFINITE = frozenset({"Clip", "Pad", "Min", "Max", "Where"})
+_OTHER_FLOATS = frozenset({ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE})
+_FLOAT32 = "Export the network in float32."
 _CUT = "cut it off with --end-node-names at a node before it"
 
 
@@ -109,6 +111,10 @@ def _check_tensor(role: str, value: ir.Value) -> None:
             f"{role} '{value.name}' is no tensor but {value.type}.",
             hint=f"Only tensors can go in and out; {_CUT}.",
         )
+    if value.dtype in _OTHER_FLOATS and role == "Input":
+        raise ModelError(
+            f"{role} '{value.name}' is {value.dtype}, and float32 is needed.", hint=_FLOAT32
+        )
     if value.dtype is ir.DataType.STRING:
         raise ModelError(
             f"{role} '{value.name}' holds strings.",
@@ -117,8 +123,12 @@ def _check_tensor(role: str, value: ir.Value) -> None:
 
 
 def check_weights(network: ir.Model) -> None:
-    """Raise ModelError, naming the initializer, when a weight is NaN or infinite."""
+    """Raise ModelError, naming the initializer, when a weight is NaN, infinite or no float32."""
     for name, array in _floats(network):
+        if array.dtype != np.float32 and array.ndim > 1:
+            raise ModelError(
+                f"Initializer '{name}' is {array.dtype}, and float32 is needed.", hint=_FLOAT32
+            )
         if not np.isfinite(array).all():
             if not np.isnan(array).any() and _is_bound(network.graph.initializers[name]):
                 continue

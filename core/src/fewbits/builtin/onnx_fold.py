@@ -4,42 +4,83 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from fewbits.builtin.onnx_affine import Affine, affine_of, constant, scaled_weight
+from fewbits.builtin.onnx_affine import Affine, absorbed, affine_of, constant, scaled_weight
 
 _LAYERS = ("Conv", "ConvTranspose", "Gemm")
 
 
-def fold_affine(network: ir.Model) -> None:
-    """Fold what follows a Conv, ConvTranspose or Gemm channel by channel into it; in place.
+def fold_batchnorm(network: ir.Model) -> None:
+    """Fold normalization into layers; in place, `y` unchanged but for rounding.
 
-    The layer must have one consumer, be no output of the graph, and have constant parameters.
-    A scalar added before a Clip is left alone: together they are a hard sigmoid.
+    1. What follows a Conv, ConvTranspose or Gemm channel by channel (BatchNormalization, or
+       Mul, Div, Add, Sub with a constant) goes into it, if the layer has that one consumer, is
+       no output of the graph, and has constant parameters. A scalar added before a Clip is left
+       alone: together they are a hard sigmoid.
+    2. A BatchNormalization before a Conv without padding, or a Gemm, goes into that.
+    3. One that is left becomes a depthwise 1×1 Conv, a layer that every target runs in
+       integers; on an input of rank 2, Mul and Add.
     """
     for node in list(network.graph):
         if node.op_type in _LAYERS and not node.domain:
             _fold_behind(network.graph, node)
-
-
-def replace_batchnorm(network: ir.Model) -> None:
-    """Write each BatchNormalization that is left as a depthwise 1×1 Conv; in place.
-
-    On an input of rank 2 it becomes Mul and Add. Both do the same arithmetic, and a Conv is a
-    layer that every target runs in integers.
-    """
     for node in list(network.graph):
         if node.op_type == "BatchNormalization" and not node.domain:
-            source = node.inputs[0]
-            affine = None if source is None else affine_of(node, source, 0)
-            if source is not None and affine is not None and source.shape is not None:
-                _as_depthwise(network.graph, node, affine, len(source.shape))
+            _place_batchnorm(network.graph, node)
+
+
+def _place_batchnorm(graph: ir.Graph, node: ir.Node) -> None:
+    source = node.inputs[0]
+    affine = None if source is None else affine_of(node, source, 0)
+    if source is None or affine is None or source.shape is None:
+        return
+    if not _fold_ahead(graph, node, affine):
+        _as_depthwise(graph, node, affine, len(source.shape))
+
+
+def _fold_ahead(graph: ir.Graph, norm: ir.Node, affine: Affine) -> bool:
+    """Fold `norm` into the layer behind it, and say whether that was possible."""
+    value = norm.outputs[0]
+    if len(value.uses()) != 1 or value.is_graph_output():
+        return False
+    layer = value.consumers()[0]
+    weight = constant(layer.inputs[1]) if len(layer.inputs) > 1 else None
+    if layer.inputs[0] is not value or weight is None or not _takes_affine(layer):
+        return False
+    bias = _bias(layer, _channels(layer, weight))
+    if bias is None:
+        return False
+    across = layer.op_type == "Gemm" and not layer.attributes.get_int("transB", 0)
+    rows = weight.T if across else weight
+    new, shift = absorbed(rows, affine, layer.attributes.get_int("group", 1))
+    shift *= layer.attributes.get_float("alpha", 1.0)
+    dtype = layer.inputs[1].const_value.dtype.numpy()  # type: ignore[union-attr]
+    layer.replace_input_with(0, norm.inputs[0])
+    _set_parameters(
+        graph, layer, (new.T if across else new).astype(dtype), (bias + shift).astype(dtype)
+    )
+    graph.remove(norm, safe=True)
+    return True
+
+
+def _takes_affine(layer: ir.Node) -> bool:
+    """Say whether each output of the layer sees every input position, none of it padding."""
+    attributes = layer.attributes
+    if layer.op_type == "Gemm":
+        return not attributes.get_int("transA", 0)
+    unpadded = not any(attributes.get_ints("pads", ()))
+    return (
+        layer.op_type == "Conv"
+        and unpadded
+        and attributes.get_string("auto_pad", "NOTSET") in ("NOTSET", "VALID")
+    )
 
 
 def _channels(node: ir.Node, weight: NDArray[np.float64]) -> int:
     if node.op_type == "Conv":
-        return weight.shape[0]
+        return int(weight.shape[0])
     if node.op_type == "ConvTranspose":
         return int(weight.shape[1]) * node.attributes.get_int("group", 1)
-    return weight.shape[0 if node.attributes.get_int("transB", 0) else 1]
+    return int(weight.shape[0 if node.attributes.get_int("transB", 0) else 1])
 
 
 def _fold_behind(graph: ir.Graph, node: ir.Node) -> None:
@@ -67,11 +108,7 @@ def _bias(node: ir.Node, channels: int) -> NDArray[np.float64] | None:
     if len(node.inputs) < 3 or node.inputs[2] is None:
         return np.zeros(channels)
     bias = constant(node.inputs[2])
-    if (
-        bias is None
-        or bias.size not in (1, channels)
-        or bias.shape[-1:] not in ((), (1,), (channels,))
-    ):
+    if bias is None or bias.shape not in ((), (1,), (1, 1), (channels,), (1, channels)):
         return None
     return np.broadcast_to(bias.reshape(-1), (channels,)) * node.attributes.get_float("beta", 1.0)
 

@@ -8,7 +8,7 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common
 from pydantic import Field
 
-from fewbits.builtin import onnx_checks, onnx_cut, onnx_shapes, onnx_simplify
+from fewbits.builtin import onnx_batch, onnx_checks, onnx_cut, onnx_shapes, onnx_simplify
 from fewbits.builtin.onnx_opset import OLDEST, convert_opset
 from fewbits.builtin.onnx_read import read_network
 from fewbits.interfaces import Frontend
@@ -56,8 +56,13 @@ class OnnxFrontend(Frontend):
         onnx_checks.check_weights(network)
         onnx_shapes.set_input_shapes(network, self.options.input_shape)
         onnx_shapes.infer_shapes(network)
+        onnx_simplify.fold_constants(network)
+        onnx_batch.settle(network)
+        onnx_shapes.infer_shapes(network)
         network = convert_opset(network)
         onnx_simplify.simplify(network)
+        network = onnx_batch.free_batch(network)
+        onnx_batch.name_dimensions(network)
         _finish(network)
         return Model(name=path.stem, network=network)
 
@@ -73,7 +78,9 @@ class OnnxFrontend(Frontend):
 
 def _finish(network: ir.Model) -> None:
     """Name everything, forget the exporter's notes, hold weights as read-only arrays."""
+    batch = network.metadata_props[onnx_batch.NOTE]
     common.ClearMetadataAndDocStringPass()(network)
+    network.metadata_props[onnx_batch.NOTE] = batch
     onnx_simplify.name_nodes(network)
     for name, value in network.graph.initializers.items():
         if value.const_value is not None and value.dtype is not ir.DataType.STRING:

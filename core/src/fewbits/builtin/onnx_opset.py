@@ -24,12 +24,13 @@ def convert_opset(network: ir.Model) -> ir.Model:
         ModelError: a node cannot be said in `OPSET`, or the converter fails on it.
     """
     version = network.opset_imports[""]
+    network.graph.opset_imports.clear()  # other domains are not used any more
+    network.graph.opset_imports[""] = version
     if version < OPSET:
         network = _upgrade(network)
     elif version > OPSET:
         for node in network.graph:
             _check_expressible(node, version)
-    network.graph.opset_imports.clear()
     network.graph.opset_imports[""] = OPSET
     network.ir_version = IR_VERSION
     return network
@@ -47,7 +48,7 @@ def _upgrade(network: ir.Model) -> ir.Model:
             f"{' '.join(str(error).split())[:300]}",
             hint="Export it with opset_version=17, or cut the node off with --end-node-names.",
         ) from error
-    return _with_weights(ir.from_proto(proto), network)
+    return _with_weights(ir.serde.deserialize_model(proto), network)
 
 
 def _with_weights(converted: ir.Model, original: ir.Model) -> ir.Model:
@@ -58,7 +59,7 @@ def _with_weights(converted: ir.Model, original: ir.Model) -> ir.Model:
     converted.graph.inputs.extend(v for v in inputs if v.name not in weights)
     for value in inputs:
         if value.name in weights:
-            value.const_value = weights[value.name].const_value
+            value.const_value = weights[str(value.name)].const_value
             converted.graph.register_initializer(value)
     return converted
 

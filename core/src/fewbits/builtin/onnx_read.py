@@ -4,7 +4,7 @@ from pathlib import Path
 
 import onnx
 import onnx_ir as ir
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from fewbits.errors import ModelError
 
@@ -28,7 +28,7 @@ def read_network(path: Path) -> ir.Model:
     _check_whole(proto, path)
     _check_external(proto, path)
     try:
-        network = ir.from_proto(proto)
+        network = ir.serde.deserialize_model(proto)
     except Exception as error:  # onnx_ir raises many kinds on a malformed graph
         raise ModelError(f"{path} holds a malformed graph: {_root(error)}", hint=_EXPORT) from error
     _anchor_external(network, path.parent)

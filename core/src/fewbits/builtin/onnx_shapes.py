@@ -53,7 +53,7 @@ def infer_shapes(network: ir.Model, *, strict: bool = True) -> None:
 
 
 def _take_type(value: ir.Value, info: onnx.ValueInfoProto) -> None:
-    read = ir.from_proto(info)
+    read = ir.serde.deserialize_value_info_proto(info, None)
     value.shape, value.type = read.shape, read.type
 
 
@@ -121,19 +121,20 @@ def _merged(value: ir.Value, asked: tuple[int, ...]) -> ir.Shape:
             f"({_text(dims)}), {len(asked)} were given.",
             hint="Give all of them, or all but the batch.",
         )
-    if any(d is not None and d < 1 for d in full[1:]):
+    if any(d is None or d < 1 for d in full[1:]):
         raise ModelError(
             f"--input-shape: input '{value.name}' cannot be {_text(full)}.",
             hint="Every dimension is at least 1.",
         )
-    for old, new in zip(dims[1:], full[1:], strict=True):
-        if old is not None and new is not None and old != new:
+    free = full[0] is None or full[0] < 1
+    for old, new in zip(dims, (dims[0] if free else full[0], *full[1:]), strict=True):
+        if old is not None and old != new:
             raise ModelError(
                 f"--input-shape: input '{value.name}' is {_text(dims)} in the file and cannot "
                 f"become {_text(full)}.",
                 hint="Only dimensions that the file leaves open can be given.",
             )
-    return ir.Shape([dims[0], *(n or o for o, n in zip(dims[1:], full[1:], strict=True))])
+    return ir.Shape([dims[0], *full[1:]])
 
 
 def _settle(value: ir.Value, *, partial: bool) -> None:

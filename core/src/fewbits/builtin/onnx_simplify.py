@@ -1,5 +1,7 @@
 """Simplify a graph without changing what it computes; libraries first."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import onnx_ir as ir
 import onnx_ir.passes.common as common
@@ -8,8 +10,9 @@ from onnxscript.rewriter import RewritePass
 from onnxscript.rewriter.rules import common as rules
 
 from fewbits.builtin.onnx_affine import constant
-from fewbits.builtin.onnx_fold import fold_affine, replace_batchnorm
+from fewbits.builtin.onnx_fold import fold_batchnorm
 from fewbits.builtin.onnx_shapes import infer_shapes
+from fewbits.errors import ModelError
 
 _FOLD_LIMIT = 1 << 28  # numbers; every constant that fits in memory a few times over
 
@@ -40,9 +43,30 @@ _RULES = (
 def prepare(network: ir.Model) -> None:
     """Inline functions, make constants initializers and give every node and tensor a name."""
     common.RemoveInitializersFromInputsPass()(network)
-    common.InlinePass()(network)
+    _inline(network)
+    _use_plain_domain(network)
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(network)
     name_nodes(network)
+
+
+def _inline(network: ir.Model) -> None:
+    try:
+        common.InlinePass()(network)
+    except Exception as error:  # onnx_ir wraps what went wrong in a PassError
+        raise ModelError(
+            f"The network's functions cannot be inlined: {error.__cause__ or error}",
+            hint="Export the network without local functions.",
+        ) from error
+
+
+def _use_plain_domain(network: ir.Model) -> None:
+    """Write the standard domain in one way; `ai.onnx` is its other name."""
+    for node in network.graph:
+        if node.domain == "ai.onnx":
+            node.domain = ""
+    version = network.opset_imports.pop("ai.onnx", None)
+    if version is not None:
+        network.opset_imports.setdefault("", version)
 
 
 def name_nodes(network: ir.Model) -> None:
@@ -63,19 +87,31 @@ class _Names:
 
 def simplify(network: ir.Model) -> None:
     """Fold constants, drop what does nothing, fold normalization into layers; in place."""
+    names = {_first_output(node): node.name for node in network.graph if node.name}
     fold_constants(network)
     _drop_dropout(network)
     common.IdentityEliminationPass()(network)
     RewritePass(_RULES)(network)
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(network)
     common.RemoveUnusedNodesPass()(network)
-    name_nodes(network)
+    _restore_names(network, names)
     infer_shapes(network)
     _matmul_to_gemm(network)
-    fold_affine(network)
-    replace_batchnorm(network)
+    fold_batchnorm(network)
     common.RemoveUnusedNodesPass()(network)
     infer_shapes(network)
+
+
+def _first_output(node: ir.Node) -> str | None:
+    return node.outputs[0].name
+
+
+def _restore_names(network: ir.Model, names: Mapping[str | None, str]) -> None:
+    """Call a node that a rule has written anew what the node of the same output was called."""
+    for node in network.graph:
+        if not node.name:
+            node.name = names.get(_first_output(node))
+    name_nodes(network)
 
 
 def fold_constants(network: ir.Model) -> None:
