@@ -12,6 +12,7 @@ from fewbits.errors import RecipeError
 from fewbits.interfaces import Configurable
 from fewbits.recipe import Recipe, Step, parse_step
 
+MEMO = pytest.StashKey[dict[str, Any]]()
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 
 
@@ -22,6 +23,12 @@ class ComponentContract(ABC):
     @abstractmethod
     def component(self) -> Configurable:
         """Return the component under test."""
+
+    @pytest.fixture
+    def memo(self, request: pytest.FixtureRequest) -> dict[str, Any]:
+        """Return a store that the tests of one class share, for what takes long to make."""
+        node = request.node.getparent(pytest.Class)
+        return {} if node is None else node.stash.setdefault(MEMO, {})
 
     def test_name_can_be_typed_on_a_command_line(self, component: Configurable) -> None:
         assert NAME.fullmatch(component.name)

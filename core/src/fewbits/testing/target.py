@@ -45,11 +45,6 @@ class TargetContract(ComponentContract):
 
         return UniformQuantizer()
 
-    @pytest.fixture(scope="class")
-    def memo(self) -> dict[str, Model]:
-        """Remember the quantized toys, so that each is made once and not once a test."""
-        return {}
-
     @pytest.fixture
     def quantized(
         self, target: Target, quantizer: Quantizer, toy: str, memo: dict[str, Model]
