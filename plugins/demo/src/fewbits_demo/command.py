@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from fewbits.cli.common import Json, NoPlugin, Quiet, Seed, command, session_of
+from fewbits.cli.info import megabytes
 
 if TYPE_CHECKING:
     from fewbits_demo.flow import Outcome, Row
@@ -66,37 +67,43 @@ def show(outcome: "Outcome") -> None:
     from fewbits.cli import render
 
     render.table(
-        ("precision", "top-1", "same as float", "SNR", "weights", "file"),
-        [_cells(row) for row in outcome.rows],
+        ("precision", "top-1", "same as float", "SNR", "weights"),
+        [_figures(row) for row in outcome.rows],
         title=f"Handwritten digits: {outcome.evaluation_images} test images, "
         f"calibrated on {outcome.calibration_images} others",
-        right=("top-1", "same as float", "SNR", "weights", "file"),
+        right=("top-1", "same as float", "SNR", "weights"),
     )
     quantized = outcome.rows[1:]
     render.table(
-        ("layer", *(row.precision for row in quantized)),
+        ("noisiest layers", *(row.precision for row in quantized)),
         [
             (name, *(_decibels(row.layers.get(name)) for row in quantized))
             for name in outcome.worst_layers(WORST_LAYERS)
         ],
-        title=f"SNR of the {WORST_LAYERS} noisiest layers",
         right=[row.precision for row in quantized],
     )
-    for row in quantized:
-        render.text(f"{row.precision}: {row.file} for ONNX Runtime, {row.archive} to go on from")
+    render.table(
+        ("file", "size", "what it is"),
+        [line for row in outcome.rows for line in _files(row)],
+        right=("size",),
+    )
 
 
-def _cells(row: "Row") -> tuple[str, ...]:
-    from fewbits.cli.info import megabytes
-
+def _figures(row: "Row") -> tuple[str, ...]:
     return (
         row.precision,
         f"{row.top1:.2f} %",
         "" if row.agreement is None else f"{row.agreement:.2f} %",
         _decibels(row.snr_db),
         megabytes(row.weight_bytes),
-        megabytes(row.file_bytes),
     )
+
+
+def _files(row: "Row") -> list[tuple[str, str, str]]:
+    held = [(row.file, f"{row.precision}, for ONNX Runtime")]
+    if row.archive is not None:
+        held.append((row.archive, f"{row.precision}, archive to go on from"))
+    return [(str(path), megabytes(path.stat().st_size), what) for path, what in held]
 
 
 def _decibels(value: float | None) -> str:

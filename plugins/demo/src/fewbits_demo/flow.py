@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fewbits import api, noise
+from fewbits import api
 from fewbits.cli.cost import cost
-from fewbits.data import Dataset, input_specs_of
-from fewbits.datasource import open_dataset
+from fewbits.data import Dataset
+from fewbits.errors import DataError
 from fewbits.evaluate import Evaluation
 from fewbits.model import Model
+from fewbits.noise import layer_snr
 
 from fewbits_demo.digits import Digits
 
@@ -72,21 +73,13 @@ def run(folder: Path, *, registry: "Registry", seed: int = 0) -> Outcome:
         seed: seed of everything random.
 
     Raises:
-        FewbitsError: as the steps raise it; a file cannot be written.
+        FewbitsError: as the steps raise it; a file or the folder cannot be written.
     """
     digits = Digits()
-    preprocess = digits.preprocess()
-    folder.mkdir(parents=True, exist_ok=True)
-    model = api.parse(digits.network(), preprocess=preprocess, registry=registry)
-    inputs = input_specs_of(model)
-    calibration = open_dataset(
-        digits.calibration(),
-        inputs,
-        registry=registry,
-        preprocess=preprocess,
-        count=CALIBRATION_IMAGES,
-    )
-    pictures = open_dataset(digits.evaluation(), inputs, registry=registry, preprocess=preprocess)
+    _make(folder)
+    model = api.parse(digits.network(), preprocess=digits.preprocess(), registry=registry)
+    calibration = api.open_data(digits.calibration(), model, registry, CALIBRATION_IMAGES)
+    pictures = api.open_data(digits.evaluation(), model, registry)
     rows = [_float_row(model, digits.network(), pictures, registry)]
     for precision in PRECISIONS:
         quantized = api.optimize(
@@ -99,6 +92,18 @@ def run(folder: Path, *, registry: "Registry", seed: int = 0) -> Outcome:
         )
         rows.append(_quantized_row(quantized, precision, folder, pictures, registry))
     return Outcome(tuple(rows), len(calibration), len(pictures), seed)
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise DataError(f"{folder} is not a folder.", hint="Choose another --output.") from error
+    except OSError as error:
+        raise DataError(
+            f"The folder {folder} cannot be made: {error.strerror}.",
+            hint="Choose another --output.",
+        ) from error
 
 
 def _float_row(model: Model, file: Path, pictures: Dataset, registry: "Registry") -> Row:
@@ -140,5 +145,5 @@ def _quantized_row(
         file=file,
         file_bytes=file.stat().st_size,
         archive=archive,
-        layers=noise.layer_snr(model, pictures),
+        layers=layer_snr(model, pictures),
     )
