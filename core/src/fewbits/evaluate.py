@@ -121,8 +121,8 @@ def evaluate(
     }
     done = 0
     progress("evaluate", 0, len(dataset), "images")
-    for batch in dataset.batches(batch_size):
-        outputs, expected = _both(subject, beside, batch, done)
+    for turn, batch in enumerate(dataset.batches(batch_size)):
+        outputs, expected = _both(subject, beside, batch, turn)
         for total in totals.values():
             total.update(outputs, batch.labels, expected)
         for total in floats.values():
@@ -142,7 +142,7 @@ def evaluate(
 
 
 def _both(
-    subject: _Timed, beside: _Timed | None, batch: Batch, done: int
+    subject: _Timed, beside: _Timed | None, batch: Batch, turn: int
 ) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]] | None]:
     """Run both on a batch, in turn the one or the other first.
 
@@ -151,7 +151,7 @@ def _both(
     """
     if beside is None:
         return subject.run(batch.inputs), None
-    if (done // max(len(batch), 1)) % 2:
+    if turn % 2:
         expected = beside.run(batch.inputs)
         return subject.run(batch.inputs), expected
     outputs = subject.run(batch.inputs)

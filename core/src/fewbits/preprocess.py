@@ -63,15 +63,14 @@ class Preprocess(Options):
     @classmethod
     def _per_channel(cls, value: Any) -> Any:
         values = tuple(value) if isinstance(value, list | tuple) else (value,)
-        numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
-        if not values or len(numbers) < len(values) or not np.isfinite(numbers).all():
+        if not values or not all(map(_is_finite, values)):
             raise ValueError("write one number, or one for each channel such as [124,116,104]")
         return values
 
     @field_validator("std")
     @classmethod
     def _not_zero(cls, value: tuple[float, ...]) -> tuple[float, ...]:
-        if 0.0 in value:
+        if not np.asarray(value, np.float32).all():
             raise ValueError("it divides the pixels and cannot be 0")
         return value
 
@@ -223,6 +222,12 @@ def order_channels(
 
 def _pair(side: int | tuple[int, int]) -> tuple[int, int]:
     return side if isinstance(side, tuple) else (side, side)
+
+
+def _is_finite(value: Any) -> bool:
+    """Whether it is a number that float32 can hold."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and abs(value) <= float(np.finfo(np.float32).max)
 
 
 def _read(text: str) -> Any:

@@ -31,9 +31,9 @@ def snr_db(reference: NDArray[Any], values: NDArray[Any]) -> NDArray[np.float64]
     array([ 20., 140.])
     """
     reference, values = reference.astype(np.float64), values.astype(np.float64)
-    signal = np.square(reference).sum(axis=1)
-    noise = np.square(reference - values).sum(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
+        signal = np.square(reference).sum(axis=1)
+        noise = np.square(reference - values).sum(axis=1)
         ratio = 10 * np.log10(signal / noise)
     exact = (noise == 0) & (signal == 0)
     return np.clip(np.where(exact, SNR_LIMIT_DB, ratio), -SNR_LIMIT_DB, SNR_LIMIT_DB)
@@ -53,10 +53,11 @@ def cosine(reference: NDArray[Any], values: NDArray[Any]) -> NDArray[np.float64]
     array([0.7071, 1.    ])
     """
     reference, values = reference.astype(np.float64), values.astype(np.float64)
-    lengths = np.linalg.norm(reference, axis=1) * np.linalg.norm(values, axis=1)
-    dots = (reference * values).sum(axis=1)
     both_zero = ~reference.any(axis=1) & ~values.any(axis=1)
-    angles = np.divide(dots, lengths, out=np.zeros_like(dots), where=lengths != 0)
+    with np.errstate(invalid="ignore"):
+        lengths = np.linalg.norm(reference, axis=1) * np.linalg.norm(values, axis=1)
+        dots = (reference * values).sum(axis=1)
+        angles = np.divide(dots, lengths, out=np.zeros_like(dots), where=lengths != 0)
     return np.where(both_zero, 1.0, angles)
 
 
@@ -304,11 +305,7 @@ def _flat(values: NDArray[Any]) -> NDArray[Any]:
 
 def _are_scores(values: NDArray[Any]) -> bool:
     """Whether a sample is one vector of at least two values: `(batch, n)`, `(batch, n, 1, 1)`."""
-    return (
-        values.ndim > 1
-        and sorted(values.shape[1:])[-2:-1] in ([], [1])
-        and max(values.shape[1:]) > 1
-    )
+    return [size > 1 for size in values.shape[1:]].count(True) == 1
 
 
 def _over_outputs(parts: list[dict[str, float]]) -> dict[str, float]:
