@@ -228,7 +228,7 @@ class Registry:
         hints = [nearest(name, known)]
         others = [r.component.kind for r in self.components() if r.component.name == name]
         if others:
-            hints.append(f"'{name}' is a {others[0]}.")
+            hints.append(f"'{name}' is of kind {others[0]}.")
         missing = [f"{h.record} is {h.record.status}" for h in self._hosts if not h.active]
         return f"There is no {what} '{name}'.", " ".join([*hints, *(f"{m}." for m in missing)])
 
