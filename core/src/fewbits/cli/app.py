@@ -13,6 +13,7 @@ from typer.main import get_command as build_command
 
 import fewbits
 from fewbits.cli.common import HELP_SETTINGS, NoPlugin, Session, session_of
+from fewbits.cli.text import leave_text_alone
 from fewbits.errors import FewbitsError
 
 #: command → (module with its Typer app `app`, summary), in the order of the workflow.
@@ -49,6 +50,7 @@ class LazyCommand(TyperCommand):
         command = build_command(self._load())
         command.name = self.name
         command.params = [p for p in command.params if p.name not in _COMPLETION_OPTIONS]
+        leave_text_alone(command)
         return command
 
     def make_context(self, info_name: Any, args: Any, parent: Any = None, **extra: Any) -> Any:
@@ -67,6 +69,11 @@ class MainGroup(TyperGroup):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.commands.update({name: _builtin(name) for name in COMMANDS})
+
+    def make_context(self, info_name: Any, args: Any, parent: Any = None, **extra: Any) -> Any:
+        """Read the options that stand before the command."""
+        leave_text_alone(self)
+        return super().make_context(info_name, args, parent, **extra)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return the command; plugins are asked only for names that the core does not know."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _PROGRESS = "fewbits.cli.progress"
 
-HELP_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+HELP_SETTINGS = {"help_option_names": ["--help", "-h"], "max_content_width": 100}
 
 
 class Session:

@@ -36,7 +36,7 @@ def info(
     no_plugin: NoPlugin = None,
 ) -> None:
     """Show what a network or an archive holds."""
-    flags = ParseFlags(start_node_names or (), end_node_names or (), input_shape or ())
+    flags = ParseFlags(start_node_names, end_node_names, input_shape)
     model = open_model(session_of(ctx), file, flags)
     from fewbits.cli import render
 
@@ -116,8 +116,7 @@ def preprocess_text(model: "Model") -> str:
     """Return what the preprocessing says beyond its defaults, or nothing."""
     if model.preprocess is None:
         return ""
-    said = model.preprocess.model_dump(exclude_defaults=True)
-    return options_text(said) or "none needed"
+    return model.preprocess.to_text() or "none needed"
 
 
 def _value(value: "ir.Value") -> dict[str, Any]:
@@ -139,14 +138,14 @@ def _ports(values: list[dict[str, Any]]) -> str:
 def _size(held: dict[str, Any]) -> str:
     float_size = held["bytes"]["float32"]
     if not held["precisions"]:
-        return megabytes(float_size)
-    return f"{megabytes(held['bytes']['quantized'])} (float {megabytes(float_size)})"
+        return size_text(float_size)
+    return f"{size_text(held['bytes']['quantized'])} (float {size_text(float_size)})"
 
 
-def megabytes(count: int) -> str:
+def size_text(count: int) -> str:
     """Return a size in a unit that fits it.
 
-    >>> megabytes(512), megabytes(20_480), megabytes(4_700_000)
+    >>> size_text(512), size_text(20_480), size_text(4_700_000)
     ('512 B', '20 kB', '4.7 MB')
     """
     if count < 1000:

@@ -12,8 +12,9 @@ from fewbits.cli.source import (
     PreprocessText,
     Source,
     StartNodes,
+    check_output,
     open_model,
-    save,
+    output_path,
 )
 
 app = command()
@@ -34,17 +35,17 @@ def parse(
     no_plugin: NoPlugin = None,
 ) -> None:
     """Read a network and write an archive at stage parsed."""
-    session = session_of(ctx)
-    flags = ParseFlags(
-        start_node_names or (), end_node_names or (), input_shape or (), preprocess, name
-    )
-    model = open_model(session, file, flags)
-    path = save(model, output)
+    flags = ParseFlags(start_node_names, end_node_names, input_shape, preprocess, name)
+    path = output_path(output, file, name or file.stem)
+    check_output(path, file)
+    model = open_model(session_of(ctx), file, flags)
+    from fewbits import api
     from fewbits.cli import render
     from fewbits.cli.info import show, summary
 
+    api.save(model, path)
     if json:
         render.print_json(summary(model) | {"archive": str(path)})
     elif not quiet:
         show(model)
-        render.text(f"wrote {path}")
+        render.text(f"Wrote {path}")

@@ -78,7 +78,13 @@ def table(
         title: printed above.
         right: headings of the columns that are flush right.
     """
-    grid = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
+    grid = Table(
+        box=box.SIMPLE_HEAD,
+        title=title or None,
+        title_justify="left",
+        show_edge=False,
+        pad_edge=False,
+    )
     for name in columns:
         grid.add_column(name, justify="right" if name in set(right) else "left")
     for row in rows:

@@ -1,0 +1,113 @@
+"""`fewbits compile`: the file that a target runs."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fewbits.cli.common import BatchSize, Json, NoPlugin, Quiet, Seed, Threads, command, session_of
+from fewbits.cli.source import (
+    CalibCount,
+    CalibPath,
+    EndNodes,
+    HwArch,
+    InputShape,
+    ParseFlags,
+    PreprocessText,
+    Run,
+    Source,
+    StartNodes,
+    check_output,
+    ensure_quantized,
+    is_archive,
+    open_model,
+)
+
+if TYPE_CHECKING:
+    from fewbits.cli.common import Session
+    from fewbits.model import Model
+
+app = command()
+
+
+@app.command("compile")
+def compile_model(
+    ctx: typer.Context,
+    file: Source,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="PATH", help="The file to write; default: NAME.TARGET.…"
+        ),
+    ] = None,
+    hw_arch: HwArch = "cpu",
+    calib_path: CalibPath = None,
+    calib_count: CalibCount = None,
+    preprocess: PreprocessText = None,
+    start_node_names: StartNodes = None,
+    end_node_names: EndNodes = None,
+    input_shape: InputShape = None,
+    seed: Seed = 0,
+    threads: Threads = None,
+    batch_size: BatchSize = 8,
+    json: Json = False,
+    quiet: Quiet = False,
+    no_plugin: NoPlugin = None,
+) -> None:
+    """Write the file that the target runs.
+
+    A model that is not quantized yet is quantized first; that takes --calib-path. An archive
+    gets the new stages.
+    """
+    session = session_of(ctx)
+    path = output or default_path(session, file, hw_arch)
+    check_output(path, file)
+    flags = ParseFlags(start_node_names, end_node_names, input_shape, preprocess)
+    model = open_model(session, file, flags)
+    run = Run(calib_path, calib_count, hw_arch, seed, threads, batch_size)
+    quantized = ensure_quantized(session, model, run)
+    from fewbits import api
+    from fewbits.atomic import write_bytes
+    from fewbits.cli import render
+    from fewbits.cli.info import size_text
+
+    compiled, data = api.compiled(quantized, target=hw_arch, registry=session.registry)
+    write_bytes(path, data)
+    archive = update_archive(session, file, model, compiled)
+    if json:
+        report = {"model": model.name, "target": hw_arch, "path": str(path), "bytes": len(data)}
+        render.print_json(report | {"archive": None if archive is None else str(archive)})
+    elif not quiet:
+        render.text(f"Wrote {path} ({size_text(len(data))}) for {hw_arch}")
+
+
+def default_path(session: "Session", file: Path, target: str) -> Path:
+    """Return NAME.TARGET with the target's own ending, in the current folder."""
+    device = session.registry.load("target", target)
+    return Path(f"{file.stem}.{target}{device.suffix}")
+
+
+def update_archive(
+    session: "Session", file: Path, before: "Model", compiled: "Model"
+) -> Path | None:
+    """Add the new stages to the archive that was read; None if there is nothing to write.
+
+    An archive that holds this compilation already, or that may not be written, stays as it is.
+    """
+    if not is_archive(file) or _holds(before, compiled):
+        return None
+    if not os.access(file, os.W_OK) or not os.access(file.absolute().parent, os.W_OK):
+        session.warn(f"{file} may not be written; it does not get the compiled stage")
+        return None
+    from fewbits import api
+
+    return api.save(compiled, file)
+
+
+def _holds(before: "Model", compiled: "Model") -> bool:
+    """Say whether the last thing done to the model was this same compilation."""
+    if before.stage is not compiled.stage:
+        return False
+    old, new = before.history[-1], compiled.history[-1]
+    return (old.use, old.version, old.report.metrics) == (new.use, new.version, new.report.metrics)

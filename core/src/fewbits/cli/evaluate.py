@@ -1,0 +1,190 @@
+"""`fewbits eval`: how good a model is on data, and what quantization cost it."""
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fewbits.cli.common import BatchSize, Json, NoPlugin, Quiet, Seed, Threads, command, session_of
+from fewbits.cli.source import (
+    CalibCount,
+    CalibPath,
+    EndNodes,
+    HwArch,
+    InputShape,
+    Output,
+    ParseFlags,
+    PreprocessText,
+    Run,
+    Source,
+    StartNodes,
+    check_output,
+    ensure_quantized,
+    open_model,
+)
+
+if TYPE_CHECKING:
+    from fewbits.cli.common import Session
+    from fewbits.evaluate import Evaluation
+    from fewbits.interfaces import Evaluator
+    from fewbits.model import Model
+
+app = command()
+
+
+class Runs(StrEnum):
+    """What runs: the network as parsed, after full-precision steps, or in integers."""
+
+    NATIVE = "native"
+    FULL_PRECISION = "full_precision"
+    EMULATOR = "emulator"
+
+
+@app.command("eval")
+def evaluate(
+    ctx: typer.Context,
+    file: Source,
+    data_path: Annotated[
+        str,
+        typer.Option(
+            "--data-path",
+            metavar="PATH",
+            help="Samples to measure on: a folder of pictures, an npy or npz file, FILE.npz#key.",
+        ),
+    ],
+    target: Annotated[
+        Runs,
+        typer.Option(
+            "--target",
+            help="native: the network as parsed; full_precision: after the full-precision steps; "
+            "emulator: quantized, with the device's numerics.",
+        ),
+    ] = Runs.EMULATOR,
+    data_count: Annotated[
+        int | None, typer.Option("--data-count", metavar="N", min=1, help="Take the first N only.")
+    ] = None,
+    evaluator: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--evaluator",
+            metavar="NAME[:OPTIONS]",
+            help="What to measure; may be repeated. Default: fidelity, and classification if "
+            "there are labels.",
+        ),
+    ] = None,
+    preprocess: PreprocessText = None,
+    calib_path: CalibPath = None,
+    calib_count: CalibCount = None,
+    hw_arch: HwArch = "cpu",
+    output: Output = None,
+    start_node_names: StartNodes = None,
+    end_node_names: EndNodes = None,
+    input_shape: InputShape = None,
+    seed: Seed = 0,
+    threads: Threads = None,
+    batch_size: BatchSize = 32,
+    json: Json = False,
+    quiet: Quiet = False,
+    no_plugin: NoPlugin = None,
+) -> None:
+    """Measure a model on data, float or emulated.
+
+    For the emulator a model that is not quantized yet is quantized first, in memory; that takes
+    --calib-path. With -o the archive is written.
+    """
+    session = session_of(ctx)
+    if output is not None:
+        check_output(output, file)
+    flags = ParseFlags(start_node_names, end_node_names, input_shape, preprocess)
+    model = open_model(session, file, flags)
+    if target is Runs.EMULATOR:
+        run = Run(calib_path, calib_count, hw_arch, seed, threads, batch_size=8)
+        model = ensure_quantized(session, model, run)
+    from fewbits import api
+
+    if output is not None:
+        api.save(model, output)
+    with session.progress():
+        measured = api.evaluate(
+            model,
+            data_path,
+            target=str(target),
+            evaluators=make_evaluators(session, evaluator),
+            count=data_count,
+            threads=threads,
+            batch_size=batch_size,
+            registry=session.registry,
+        )
+    _print(model, target, measured, json=json, quiet=quiet)
+
+
+def make_evaluators(session: "Session", texts: Sequence[str] | None) -> "list[Evaluator] | None":
+    """Return the evaluators that were asked for with their options; None for the default.
+
+    Raises:
+        FewbitsError: one is unknown, or its options do not fit.
+    """
+    from fewbits.recipe import parse_step
+
+    if not texts:
+        return None
+    asked = [parse_step(text) for text in texts]
+    return [session.registry.create("evaluator", each.use, each.options) for each in asked]
+
+
+def result(model: "Model", target: str, measured: "Evaluation") -> dict[str, Any]:
+    """Return what was measured, JSON-able."""
+    return {
+        "model": model.name,
+        "target": target,
+        "images": measured.images,
+        "images_per_second": measured.images_per_second,
+        "metrics": measured.metrics,
+        "full_precision": measured.reference_metrics,
+        "full_precision_images_per_second": measured.reference_images_per_second,
+        "units": measured.units,
+        "data": measured.data,
+    }
+
+
+def _print(model: "Model", target: str, measured: "Evaluation", *, json: bool, quiet: bool) -> None:
+    from fewbits.cli import render
+
+    if json:
+        render.print_json(result(model, target, measured))
+    elif not quiet:
+        render.heading(model.name, f"{measured.images} images")
+        columns, rows = comparison(measured, target)
+        render.table(columns, rows, right=columns[1:])
+        render.text(speed(measured))
+
+
+def comparison(measured: "Evaluation", target: str) -> tuple[list[str], list[list[Any]]]:
+    """Return a table of each metric, beside the float model's where that is known."""
+    known = bool(measured.reference_metrics)
+    columns = ["metric", *(["full precision"] if known else []), target.replace("_", " ")]
+    rows = []
+    for name, metrics in measured.metrics.items():
+        floats = measured.reference_metrics.get(name, {})
+        units = measured.units.get(name, {})
+        for metric, value in metrics.items():
+            before, unit = floats.get(metric), units.get(metric.rpartition(".")[2], "")
+            beside = [_figure(before, unit), _figure(value, unit), _loss(before, value, unit)]
+            rows.append([f"{name} {metric}", *(beside if known else beside[1:2])])
+    return [*columns, *(["degradation"] if known else [])], rows
+
+
+def _figure(value: float | None, unit: str) -> str:
+    return "" if value is None else f"{value:.2f} {unit}" if unit else f"{value:.6g}"
+
+
+def _loss(before: float | None, after: float, unit: str) -> str:
+    return "" if before is None else _figure(before - after, unit)
+
+
+def speed(measured: "Evaluation") -> str:
+    """Return how fast it ran, and how fast the float model beside it."""
+    text = f"{measured.images_per_second:.1f} images/s"
+    beside = measured.reference_images_per_second
+    return text if beside is None else f"{text}, full precision {beside:.1f} images/s"

@@ -1,0 +1,253 @@
+"""`fewbits optimize`: a recipe's steps run on a network, up to the quantized stage."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fewbits.cli.common import BatchSize, Json, NoPlugin, Quiet, Seed, Threads, command, session_of
+from fewbits.cli.source import (
+    CalibCount,
+    CalibPath,
+    EndNodes,
+    HwArch,
+    InputShape,
+    Name,
+    Output,
+    ParseFlags,
+    PreprocessText,
+    Run,
+    Source,
+    StartNodes,
+    check_output,
+    open_data,
+    open_model,
+    output_path,
+    settings,
+)
+from fewbits.errors import UsageError
+
+if TYPE_CHECKING:
+    from fewbits.cli.common import Session
+    from fewbits.model import Model
+    from fewbits.provenance import StepRecord
+    from fewbits.recipe import Recipe
+
+app = command()
+
+Steps = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-p",
+        "--step",
+        metavar="STEP",
+        help="A step with its options, such as 'quantize:precision=a8_w4'; repeat for a chain. "
+        "Default: quantize. See `fewbits list algorithms` and `fewbits describe NAME`.",
+    ),
+]
+
+
+@app.command("optimize")
+def optimize(
+    ctx: typer.Context,
+    file: Source,
+    calib_path: CalibPath = None,
+    calib_count: CalibCount = None,
+    preprocess: PreprocessText = None,
+    steps: Steps = None,
+    recipe: Annotated[
+        Path | None,
+        typer.Option("--recipe", metavar="FILE", help="Take the steps from a TOML file."),
+    ] = None,
+    save_recipe: Annotated[
+        Path | None,
+        typer.Option("--save-recipe", metavar="FILE", help="Write the steps to a TOML file."),
+    ] = None,
+    output: Output = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the checkpoint of an interrupted run.")
+    ] = False,
+    restart: Annotated[
+        bool,
+        typer.Option(
+            "--restart",
+            help="Begin from the parsed network again: drop later stages and any checkpoint.",
+        ),
+    ] = False,
+    hw_arch: HwArch = "cpu",
+    seed: Seed = 0,
+    threads: Threads = None,
+    batch_size: BatchSize = 8,
+    name: Name = None,
+    start_node_names: StartNodes = None,
+    end_node_names: EndNodes = None,
+    input_shape: InputShape = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    no_plugin: NoPlugin = None,
+) -> None:
+    """Run a recipe: calibrate, improve, quantize.
+
+    After an interruption the same command with --resume goes on from the last finished step.
+    """
+    session = session_of(ctx)
+    chosen = choose_recipe(steps, recipe)
+    path = output_path(output, file, name or file.stem)
+    check_output(path, file)
+    checkpoint = prepare_checkpoint(path, resume=resume, restart=restart)
+    flags = ParseFlags(start_node_names, end_node_names, input_shape, preprocess, name)
+    model = start_of(open_model(session, file, flags), file, flags, restart=restart)
+    run = Run(calib_path, calib_count, hw_arch, seed, threads, batch_size)
+    if save_recipe is not None:
+        chosen.save(save_recipe)
+    result = run_steps(session, model, chosen, run, checkpoint, resume=resume)
+    finish(session, result, path, checkpoint)
+    done = result.history[len(model.history) :]
+    if json:
+        _print_json(result, path)
+    elif not quiet:
+        _show(done, path)
+
+
+def choose_recipe(steps: Sequence[str] | None, file: Path | None) -> "Recipe":
+    """Return the recipe of `-p` or of `--recipe`; `quantize` alone when there is neither.
+
+    Raises:
+        UsageError: both were given.
+        RecipeError: it is not of the right form.
+    """
+    from fewbits.recipe import Recipe, parse_step
+
+    if steps and file is not None:
+        raise UsageError(
+            "-p and --recipe both say which steps to run.",
+            hint="Put all steps into the file, or all behind -p.",
+        )
+    if file is not None:
+        return Recipe.load(file)
+    return Recipe(tuple(parse_step(text) for text in steps or ("quantize",)))
+
+
+def prepare_checkpoint(path: Path, *, resume: bool, restart: bool) -> Path:
+    """Return the checkpoint's path beside the output, dealing with one that stands there.
+
+    Raises:
+        UsageError: an interrupted run left a checkpoint and nobody said what to do with it, or
+            it should be resumed and there is none.
+    """
+    checkpoint = path.with_name(path.name + ".checkpoint")
+    if resume and restart:
+        raise UsageError("--resume and --restart exclude each other.", hint="Give one of them.")
+    if resume and not checkpoint.exists():
+        raise UsageError(
+            f"There is nothing to resume: no checkpoint {checkpoint}.",
+            hint="Run the command without --resume.",
+        )
+    if checkpoint.exists() and not resume and not restart:
+        raise UsageError(
+            f"An interrupted run left its checkpoint {checkpoint}.",
+            hint="Add --resume to go on from there, or --restart to begin anew.",
+        )
+    return checkpoint
+
+
+def start_of(model: "Model", file: Path, flags: ParseFlags, *, restart: bool) -> "Model":
+    """Return the stage that the recipe starts from.
+
+    Raises:
+        UsageError: other preprocessing is asked for than the later stages were made with.
+    """
+    from fewbits import api
+    from fewbits.model import Stage
+
+    if restart:
+        return model.at(Stage.PARSED)
+    if flags.preprocess is not None and model.stage is not Stage.PARSED:
+        held = api.load(file).preprocess
+        if held != model.preprocess:
+            said = "none" if held is None else f"'{held.to_text()}'"
+            raise UsageError(
+                f"{file} is {model.stage}, made with the preprocessing {said}.",
+                hint="Leave --preprocess out, or add --restart to begin from the parsed network.",
+            )
+    return model
+
+
+def run_steps(
+    session: "Session",
+    model: "Model",
+    recipe: "Recipe",
+    run: Run,
+    checkpoint: Path,
+    *,
+    resume: bool,
+) -> "Model":
+    """Run the recipe, writing a checkpoint after each step.
+
+    Raises:
+        FewbitsError: before anything ran, if the recipe cannot run; later, what a step raises.
+    """
+    from fewbits import api, runner
+
+    runner.check(model, recipe, session.registry, calibrated=run.calib_path is not None)
+    calibration = open_data(session, run.calib_path, model, run.calib_count)
+    if not resume:
+        runner.discard(checkpoint)
+    session.checkpoint = checkpoint
+    with session.progress():
+        return api.optimize(
+            model,
+            calibration=calibration,
+            recipe=recipe,
+            checkpoint=checkpoint,
+            resume=resume,
+            **settings(session, run),
+        )
+
+
+def finish(session: "Session", model: "Model", path: Path, checkpoint: Path) -> None:
+    """Write the archive; only then is the checkpoint needed no more."""
+    from fewbits import api, runner
+
+    api.save(model, path)
+    runner.discard(checkpoint)
+    session.checkpoint = None
+
+
+def _print_json(model: "Model", path: Path) -> None:
+    from dataclasses import asdict
+
+    from fewbits.cli import render
+
+    render.print_json(
+        {
+            "model": model.name,
+            "stage": str(model.stage),
+            "archive": str(path),
+            "history": [asdict(record) for record in model.history],
+        }
+    )
+
+
+def _show(done: Sequence["StepRecord"], path: Path) -> None:
+    from fewbits.cli import render
+
+    render.table(
+        ("step", "seconds", "result"),
+        [(s.use, f"{s.seconds:.1f}", _result(s.report.summary, s.report.metrics)) for s in done],
+        right=("seconds",),
+    )
+    render.text(f"Wrote {path}")
+
+
+def _result(summary: str, metrics: Mapping[str, Any]) -> str:
+    """Return a step's summary, or its figures where it has none."""
+    from fewbits.cli import render
+
+    figures = (
+        f"{key} {render.cell(value)}"
+        for key, value in metrics.items()
+        if isinstance(value, int | float)
+    )
+    return summary or ", ".join(figures)
