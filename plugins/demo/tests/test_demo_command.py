@@ -62,11 +62,14 @@ def test_weights_shrink_with_their_bits(figures):
 
 
 def test_files_lie_where_the_figures_say(figures, folder):
+    assert (folder / "digits.onnx").samefile(row(figures, "float")["file"])
     for said in figures["rows"][1:]:
         assert (folder / f"digits-{said['precision']}.fewbits").samefile(said["archive"])
         assert (folder / f"digits-{said['precision']}.onnx").samefile(said["file"])
         assert (folder / f"digits-{said['precision']}.onnx").stat().st_size == said["file_bytes"]
-    assert len(list(folder.iterdir())) == 4
+    left = {path.name for path in folder.iterdir()}
+    assert {"train.npz", "test.npz"} < left
+    assert len(left) == 7
 
 
 def test_noisiest_layers_come_first(figures):
@@ -85,7 +88,15 @@ def test_same_seed_writes_the_same_files(figures, folder, tmp_path):
 def test_prints_both_tables_and_the_files(tmp_path):
     result = run("--output", tmp_path / "new")
     assert result.exit_code == 0, result.output
-    for text in ("float", "a8_w8", "a8_w4", "top-1", "noisiest layers", "archive", "digits-a8_w4.onnx"):
+    for text in (
+        "float",
+        "a8_w8",
+        "a8_w4",
+        "top-1",
+        "noisiest layers",
+        "archive",
+        "digits-a8_w4.onnx",
+    ):
         assert text in result.stdout
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from fewbits.cli.common import Json, NoPlugin, Quiet, Seed, command, session_of
-from fewbits.cli.info import megabytes
+from fewbits.cli.info import size_text
 
 if TYPE_CHECKING:
     from fewbits_demo.flow import Outcome, Row
@@ -66,11 +66,14 @@ def show(outcome: "Outcome") -> None:
     """Print the figures, the noisiest layers, and where the files lie."""
     from fewbits.cli import render
 
+    render.heading(
+        "Handwritten digits",
+        f"{outcome.evaluation_images} test images, calibrated on "
+        f"{outcome.calibration_images} others",
+    )
     render.table(
         ("precision", "top-1", "same as float", "SNR", "weights"),
         [_figures(row) for row in outcome.rows],
-        title=f"Handwritten digits: {outcome.evaluation_images} test images, "
-        f"calibrated on {outcome.calibration_images} others",
         right=("top-1", "same as float", "SNR", "weights"),
     )
     quantized = outcome.rows[1:]
@@ -95,7 +98,7 @@ def _figures(row: "Row") -> tuple[str, ...]:
         f"{row.top1:.2f} %",
         "" if row.agreement is None else f"{row.agreement:.2f} %",
         _decibels(row.snr_db),
-        megabytes(row.weight_bytes),
+        size_text(row.weight_bytes),
     )
 
 
@@ -103,7 +106,7 @@ def _files(row: "Row") -> list[tuple[str, str, str]]:
     held = [(row.file, f"{row.precision}, for ONNX Runtime")]
     if row.archive is not None:
         held.append((row.archive, f"{row.precision}, archive to go on from"))
-    return [(str(path), megabytes(path.stat().st_size), what) for path, what in held]
+    return [(str(path), size_text(path.stat().st_size), what) for path, what in held]
 
 
 def _decibels(value: float | None) -> str:

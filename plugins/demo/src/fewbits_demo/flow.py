@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fewbits import api
+from fewbits.atomic import write_bytes
 from fewbits.cli.cost import cost
 from fewbits.data import Dataset
 from fewbits.errors import DataError
@@ -65,7 +66,7 @@ class Outcome:
 
 
 def run(folder: Path, *, registry: "Registry", seed: int = 0) -> Outcome:
-    """Take the digits network through the flow and write archives and compiled files.
+    """Take the digits network through the flow; write it, its data, archives, compiled files.
 
     Args:
         folder: where the files go; made if need be.
@@ -77,10 +78,14 @@ def run(folder: Path, *, registry: "Registry", seed: int = 0) -> Outcome:
     """
     digits = Digits()
     _make(folder)
-    model = api.parse(digits.network(), preprocess=digits.preprocess(), registry=registry)
-    calibration = api.open_data(digits.calibration(), model, registry, CALIBRATION_IMAGES)
-    pictures = api.open_data(digits.evaluation(), model, registry)
-    rows = [_float_row(model, digits.network(), pictures, registry)]
+    network = folder / digits.network().name
+    write_bytes(network, digits.network().read_bytes())
+    model = api.parse(network, preprocess=digits.preprocess(), registry=registry)
+    calibration = api.open_data(
+        _copy(digits.calibration(), folder), model, registry, CALIBRATION_IMAGES
+    )
+    pictures = api.open_data(_copy(digits.evaluation(), folder), model, registry)
+    rows = [_float_row(model, network, pictures, registry)]
     for precision in PRECISIONS:
         quantized = api.optimize(
             model,
@@ -104,6 +109,14 @@ def _make(folder: Path) -> None:
             f"The folder {folder} cannot be made: {error.strerror}.",
             hint="Choose another --output.",
         ) from error
+
+
+def _copy(data: str, folder: Path) -> str:
+    """Copy `FILE#key` into `folder`, so that the user can go on from there; return the copy."""
+    source, _, key = data.partition("#")
+    copy = folder / Path(source).name
+    write_bytes(copy, Path(source).read_bytes())
+    return f"{copy}#{key}"
 
 
 def _float_row(model: Model, file: Path, pictures: Dataset, registry: "Registry") -> Row:
