@@ -1,36 +1,40 @@
 """The batch dimension: free it where the network allows, and settle what depends on it."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import onnx_ir as ir
+import onnx_ir.passes.common as common
 from numpy.typing import NDArray
 
 from fewbits.builtin.onnx_fold import add_initializer
 from fewbits.builtin.onnx_shapes import BATCH, infer_shapes
 from fewbits.builtin.onnx_simplify import fold_constants
-from fewbits.errors import ModelError
+from fewbits.builtin.onnx_trial import close, dimensions, random_inputs
 from fewbits.runtime import Session
 
 #: Where `network.metadata_props` says whether the batch is free, and why not.
 NOTE = "fewbits.batch"
 _TRIALS = (2, 3)  # batch sizes at which a symbolic graph is looked at
-_TOLERANCE = 1e-4  # of the largest output; kernels may add in another order
 
 
-def settle(network: ir.Model) -> None:
-    """Replace what is computed from shapes by constants, the batch by -1; in place.
+def settle(network: ir.Model) -> ir.Model:
+    """Fold constants, and replace what is computed from shapes by constants; in place.
 
-    The graph is folded at two batch sizes. What comes out equal does not depend on the batch;
-    a Reshape's shape that differs in one place has the batch there.
+    The graph is folded at two batch sizes as well. What comes out equal there does not depend
+    on the batch; a Reshape's shape that differs in one place has the batch there, and gets -1.
     """
+    fold_constants(network)
     if not any(node.op_type in ("Shape", "Size") for node in network.graph):
-        return
+        return network
     twins = [_folded_at(network, size) for size in _TRIALS]
     for node in list(network.graph):
-        pair = [twin.get(str(node.name)) for twin in twins]
-        if all(twin is not None and twin.op_type == node.op_type for twin in pair):
-            _settle_inputs(network.graph, node, [twin for twin in pair if twin is not None])
+        pair = [twin[str(node.name)] for twin in twins if str(node.name) in twin]
+        if [twin.op_type for twin in pair] == [node.op_type] * len(_TRIALS):
+            _settle_inputs(network.graph, node, pair)
+    common.RemoveUnusedNodesPass()(network)
+    infer_shapes(network)
+    return network
 
 
 def _folded_at(network: ir.Model, size: int) -> dict[str, ir.Node]:
@@ -44,41 +48,62 @@ def at_batch(network: ir.Model, size: int) -> ir.Model:
     twin = network.clone()
     for value in twin.graph.inputs:
         if value.shape is not None:
-            value.shape = ir.Shape([size if d == BATCH else d for d in _plain(value.shape)])
+            value.shape = ir.Shape([size if d == BATCH else d for d in dimensions(value.shape)])
     infer_shapes(twin)
     return twin
-
-
-def _plain(shape: Iterable[int | ir.SymbolicDim]) -> list[int | str | None]:
-    return [d if isinstance(d, int) else d.value for d in shape]
 
 
 def _settle_inputs(graph: ir.Graph, node: ir.Node, twins: list[ir.Node]) -> None:
     for index, value in enumerate(node.inputs):
         if value is None or value.const_value is not None:
             continue
-        numbers = [_number(twin, index) for twin in twins]
-        if numbers[0] is None or numbers[1] is None:
+        first, second = (_number(twin, index) for twin in twins)
+        if first is None or second is None or first.shape != second.shape:
             continue
-        settled = _without_batch(numbers[0], numbers[1], node.op_type == "Reshape" and index == 1)
-        if settled is not None:
-            node.replace_input_with(index, add_initializer(graph, f"{value.name}_settled", settled))
+        batch = first != second
+        if not batch.any():
+            _set_input(graph, node, index, first)
+        elif (node.op_type, index) == ("Reshape", 1) and batch.sum() == 1 and -1 not in first:
+            _set_input(graph, node, index, np.where(batch, -1, first))
+        elif (node.op_type, index) == ("Expand", 1) and _keeps_batch(twins, first, batch):
+            _set_input(graph, node, index, np.where(batch, 1, first))
+        elif (node.op_type, index) == ("Resize", 3) and _keeps_batch(twins, first, batch):
+            _use_scales(graph, node, first, np.asarray(_data_shape(twins[0])))
 
 
 def _number(node: ir.Node, index: int) -> NDArray[np.generic] | None:
-    value = node.inputs[index]
+    value = node.inputs[index] if index < len(node.inputs) else None
     return None if value is None or value.const_value is None else value.const_value.numpy()
 
 
-def _without_batch(
-    first: NDArray[np.generic], second: NDArray[np.generic], is_reshape: bool
-) -> NDArray[np.generic] | None:
-    if np.array_equal(first, second):
-        return first
-    if not is_reshape or first.shape != second.shape or -1 in first:
-        return None
-    differs = first != second
-    return np.where(differs, -1, first) if differs.sum() == 1 else None
+def _set_input(graph: ir.Graph, node: ir.Node, index: int, number: NDArray[np.generic]) -> None:
+    name = f"{node.name}.{index}"
+    node.replace_input_with(index, add_initializer(graph, name, number))
+
+
+def _data_shape(node: ir.Node) -> list[int | str | None]:
+    data = node.inputs[0]
+    return [] if data is None or data.shape is None else dimensions(data.shape)
+
+
+def _keeps_batch(
+    twins: list[ir.Node], asked: NDArray[np.generic], batch: NDArray[np.bool_]
+) -> bool:
+    """Say whether dimension 0 alone is the batch, and the node's data has it already."""
+    shapes = [_data_shape(twin) for twin in twins]
+    if batch[1:].any() or not all(len(shape) == len(asked) for shape in shapes):
+        return False
+    return [shape[0] for shape in shapes] == list(_TRIALS) and asked[0] == _TRIALS[0]
+
+
+def _use_scales(
+    graph: ir.Graph, node: ir.Node, sizes: NDArray[np.generic], shape: NDArray[np.generic]
+) -> None:
+    """Give a Resize scales for its sizes, which would name the batch, if they say the same."""
+    scales = (sizes.astype(np.float64) / shape.astype(np.float64)).astype(np.float32)
+    if np.array_equal(np.floor(shape.astype(np.float32) * scales), sizes):
+        node.resize_inputs(3)
+        _set_input(graph, node, 2, scales)
 
 
 def name_dimensions(network: ir.Model) -> None:
@@ -89,7 +114,7 @@ def name_dimensions(network: ir.Model) -> None:
     for value in _computed(network.graph):
         first, second = (twin[str(value.name)].shape for twin in twins)
         if first is not None and second is not None and len(first) == len(second):
-            pairs = zip(_plain(first), _plain(second), strict=True)
+            pairs = zip(dimensions(first), dimensions(second), strict=True)
             value.shape = ir.Shape([_dimension(a, b) for a, b in pairs])
 
 
@@ -101,7 +126,7 @@ def _computed(graph: ir.Graph) -> Iterator[ir.Value]:
 def _open(value: ir.Value) -> bool:
     if value.shape is None:
         return True
-    return any(not isinstance(d, int) and d != BATCH for d in _plain(value.shape))
+    return any(not isinstance(d, int) and d != BATCH for d in dimensions(value.shape))
 
 
 def _dimension(first: int | str | None, second: int | str | None) -> int | str | None:
@@ -140,7 +165,7 @@ def free_batch(network: ir.Model) -> ir.Model:
 
 
 def _batch(value: ir.Value) -> int | str | None:
-    return _plain(value.shape)[0] if value.shape is not None and len(value.shape) else None
+    return dimensions(value.shape)[0] if value.shape is not None and len(value.shape) else None
 
 
 def _with_free_batch(network: ir.Model, size: int) -> ir.Model:
@@ -150,7 +175,7 @@ def _with_free_batch(network: ir.Model, size: int) -> ir.Model:
             _free_reshape(candidate.graph, node, size)
     for value in candidate.graph.inputs:
         assert value.shape is not None
-        value.shape = ir.Shape([BATCH, *_plain(value.shape)[1:]])
+        value.shape = ir.Shape([BATCH, *dimensions(value.shape)[1:]])
     return candidate
 
 
@@ -170,36 +195,19 @@ def _free_reshape(graph: ir.Graph, node: ir.Node, size: int) -> None:
 def _difference(network: ir.Model, candidate: ir.Model, size: int) -> str:
     """Return why the candidate does not compute the same, or nothing."""
     rng = np.random.default_rng(0)
-    samples = {str(v.name): _random(v, 2 * size, rng) for v in network.graph.inputs}
+    samples = random_inputs(candidate, 2 * size, rng)
     halves = [{n: x[i : i + size] for n, x in samples.items()} for i in (0, size)]
     try:
         infer_shapes(candidate)
         fixed, free = Session(network), Session(candidate)
         parts = [fixed.run(half) for half in halves]
         whole, first = free.run(samples), free.run(halves[0])
-    except (ModelError, RuntimeError) as error:
+    except Exception as error:  # ONNX Runtime's own exceptions derive from Exception alone
         return " ".join(str(error).split())[:200]
     for name in whole:
         if parts[0][name].shape[:1] != (size,):
             return f"output '{name}' has no batch"
         rows = np.concatenate([part[name] for part in parts])
-        if not (_close(whole[name], rows) and _close(first[name], rows[:size])):
+        if not (close(whole[name], rows) and close(first[name], rows[:size])):
             return f"output '{name}' differs when the batch grows"
     return ""
-
-
-def _random(value: ir.Value, size: int, rng: np.random.Generator) -> NDArray[np.generic]:
-    assert value.shape is not None
-    assert value.dtype is not None
-    shape = (size, *(d for d in _plain(value.shape)[1:] if isinstance(d, int)))
-    dtype = value.dtype.numpy()
-    if value.dtype.is_floating_point():
-        return rng.standard_normal(shape).astype(dtype)
-    return rng.integers(0, 2, shape).astype(dtype)
-
-
-def _close(a: NDArray[np.generic], b: NDArray[np.generic]) -> bool:
-    if a.shape != b.shape:
-        return False
-    x, y = a.astype(np.float64), b.astype(np.float64)
-    return bool(np.allclose(x, y, rtol=0, atol=_TOLERANCE * max(np.abs(y).max(initial=0), 1e-12)))

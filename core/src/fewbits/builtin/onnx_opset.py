@@ -1,12 +1,15 @@
 """Bring a graph to the one opset that the rest of fewbits sees."""
 
+import numpy as np
 import onnx
 import onnx.version_converter
 import onnx_ir as ir
 
 from fewbits.builtin.onnx_checks import name_of
 from fewbits.builtin.onnx_shapes import through_onnx
+from fewbits.builtin.onnx_trial import close, random_inputs
 from fewbits.errors import ModelError
+from fewbits.runtime import Session
 
 #: The first opset whose QuantizeLinear writes 4 and 16 bits; ONNX Runtime fuses all of its ops.
 OPSET = 21
@@ -37,6 +40,75 @@ def convert_opset(network: ir.Model) -> ir.Model:
 
 
 def _upgrade(network: ir.Model) -> ir.Model:
+    changed = sorted({n.op_type for n in network.graph if _means_other(n, network)})
+    upgraded = _convert(network)
+    _resize_as_before(network, upgraded)
+    if changed:
+        _check_same(network, upgraded, changed)
+    return upgraded
+
+
+def _means_other(node: ir.Node, network: ir.Model) -> bool:
+    """Say whether the op's inputs, attributes or defaults differ between the two opsets."""
+    if not onnx.defs.has(node.op_type, max_inclusive_version=OPSET):
+        return True
+    version = network.opset_imports[""]
+    old, new = (onnx.defs.get_schema(node.op_type, v) for v in (version, OPSET))
+    return old.since_version != new.since_version and (
+        old.deprecated != new.deprecated
+        or [i.name for i in old.inputs] != [i.name for i in new.inputs]
+        or _defaults(old) != _defaults(new)
+    )
+
+
+def _defaults(schema: onnx.defs.OpSchema) -> dict[str, bytes]:
+    return {k: a.default_value.SerializeToString() for k, a in schema.attributes.items()}
+
+
+def _resize_as_before(old: ir.Model, new: ir.Model) -> None:
+    """Keep the sampling points of Upsample and of opset 10's Resize.
+
+    The converter leaves the later default (half_pixel), and these meant `x / scale`; ONNX
+    Runtime rounds that down, or up where the picture shrinks.
+    """
+    version = old.opset_imports[""]
+    meant = {
+        node.outputs[0].name
+        for node in old.graph
+        if node.op_type == "Upsample" or (node.op_type == "Resize" and version == 10)
+    }
+    for node in new.graph:
+        if node.op_type == "Resize" and node.outputs[0].name in meant:
+            scales = node.inputs[2].const_value if node.inputs[2] is not None else None
+            shrinks = scales is not None and bool((scales.numpy() < 1).any())
+            for key, value in (
+                ("coordinate_transformation_mode", "asymmetric"),
+                ("nearest_mode", "ceil" if shrinks else "floor"),
+            ):
+                node.attributes[key] = ir.AttrString(key, value)
+
+
+def _check_same(old: ir.Model, new: ir.Model, changed: list[str]) -> None:
+    """Raise ModelError unless both give the same outputs; the converter errs on rare ops."""
+    feeds = random_inputs(old, 2, np.random.default_rng(0))
+    try:
+        before, after = Session(old).run(feeds), Session(new).run(feeds)
+    except Exception as error:  # ONNX Runtime's own exceptions derive from Exception alone
+        raise ModelError(
+            f"ONNX Runtime cannot run the network: {' '.join(str(error).split())[:300]}",
+            hint="Check that the file runs in ONNX Runtime, or cut with --end-node-names.",
+        ) from error
+    for name, value in before.items():
+        if not close(after[name], value):
+            raise ModelError(
+                f"The upgrade from opset {old.opset_imports['']} to {OPSET} changes output "
+                f"'{name}'; one of these ops cannot be upgraded: {', '.join(changed)}.",
+                hint="Export the network with opset_version=17, or cut the op off "
+                "with --end-node-names.",
+            )
+
+
+def _convert(network: ir.Model) -> ir.Model:
     network.ir_version = max(network.ir_version, 4)  # initializers need not be inputs
     try:
         proto = through_onnx(

@@ -86,9 +86,8 @@ class _Names:
 
 
 def simplify(network: ir.Model) -> None:
-    """Fold constants, drop what does nothing, fold normalization into layers; in place."""
+    """Drop what does nothing, fold normalization into layers; in place."""
     names = {_first_output(node): node.name for node in network.graph if node.name}
-    fold_constants(network)
     _drop_dropout(network)
     common.IdentityEliminationPass()(network)
     RewritePass(_RULES)(network)
