@@ -108,8 +108,13 @@ def show(model: "Model") -> None:
 
 
 def options_text(options: dict[str, Any]) -> str:
-    """Return options as they are typed: `bits=4, mode=fast`."""
-    return ", ".join(f"{key}={value}" for key, value in options.items())
+    """Return options as they are typed, those that say nothing left out.
+
+    >>> options_text({"bits": 4, "names": [], "mode": None})
+    'bits=4'
+    """
+    said = ((key, value) for key, value in options.items() if value not in (None, "", [], {}))
+    return ", ".join(f"{key}={value}" for key, value in said)
 
 
 def preprocess_text(model: "Model") -> str:
