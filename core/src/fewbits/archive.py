@@ -25,7 +25,7 @@ __all__ = ["Outline", "StageOutline", "content", "digest", "peek", "read", "writ
 
 def content(model: Model) -> str:
     """Return the digest of the graph, weights, encodings, precisions, masks and preprocessing."""
-    return _content(to_parts(model))
+    return content_digest(_digests(to_parts(model)))
 
 
 def digest(model: Model) -> str:
@@ -33,8 +33,8 @@ def digest(model: Model) -> str:
     return stage_digest(model.stage.value, content(model))
 
 
-def _content(parts: Mapping[str, bytes]) -> str:
-    return content_digest({name: sha256(data) for name, data in parts.items()})
+def _digests(parts: Mapping[str, bytes]) -> dict[str, str]:
+    return {name: sha256(data) for name, data in parts.items()}
 
 
 def write(model: Model, path: Path) -> None:
@@ -48,17 +48,20 @@ def write(model: Model, path: Path) -> None:
     """
     records = [to_dict(record) for record in model.history]
     parts: dict[str, bytes] = {PROVENANCE: to_json(records)}
+    digests = _digests(parts)
     folders: dict[str, str] = {}
     stages = []
     for past in (*model.ancestors, model):
         _check_history(past, records)
         own = to_parts(past)
-        held = _content(own)
+        found = _digests(own)
+        held = content_digest(found)
         folder = folders.setdefault(held, f"stages/{past.stage.value}")
         parts |= {f"{folder}/{name}": data for name, data in own.items()}
+        digests |= {f"{folder}/{name}": value for name, value in found.items()}
         stages.append(_entry(past, folder, held))
     manifest = {"fewbits": __version__, "name": model.name, "stages": stages}
-    write_container(path, manifest, parts)
+    write_container(path, manifest, parts, digests)
 
 
 def _entry(model: Model, folder: str, held: str) -> dict[str, Any]:

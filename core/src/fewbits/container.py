@@ -33,18 +33,21 @@ def to_json(value: Any) -> bytes:
     return text.encode() + b"\n"
 
 
-def write_container(path: Path, manifest: Mapping[str, Any], parts: Mapping[str, bytes]) -> None:
+def write_container(
+    path: Path, manifest: Mapping[str, Any], parts: Mapping[str, bytes], digests: Mapping[str, str]
+) -> None:
     """Write `parts` and a manifest that lists them with digests; atomic, same input, same bytes.
 
     Args:
         path: the file to write or replace.
         manifest: what else the manifest says, JSON-able.
         parts: path inside the archive → content.
+        digests: path inside the archive → digest of the content.
 
     Raises:
         FewbitsError: the file cannot be written; an earlier one stays as it was.
     """
-    listed = {name: {"bytes": len(d), "sha256": sha256(d)} for name, d in parts.items()}
+    listed = {name: {"bytes": len(d), "sha256": digests[name]} for name, d in parts.items()}
     head = {"format": FORMAT, **manifest, "parts": listed}
     with atomic_file(path) as file, zipfile.ZipFile(file, "w") as archive:
         for name, data in {MANIFEST: to_json(head), **parts}.items():
@@ -110,8 +113,10 @@ def open_container(path: Path) -> Iterator[Container]:
     try:
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
             yield Container(archive, path, _checked(archive, path))
-    except ArchiveError:
-        raise
+    except ArchiveError as error:
+        if str(path) in error.message:
+            raise
+        raise ArchiveError(f"{path}: {error.message}", hint=error.hint) from error
     except OSError as error:
         if error.strerror:
             raise ArchiveError(

@@ -186,14 +186,18 @@ def _unpack(packed: NDArray[Any], shape: list[int]) -> NDArray[np.bool_]:
 
 def _attach(network: ir.Model, weights: Mapping[str, NDArray[Any]]) -> None:
     """Put the weights in place; refuse whatever else lies outside the graph."""
+    homeless = set(weights)
     for name, value in network.graph.initializers.items():
         tensor = value.const_value
         if not isinstance(tensor, ir.ExternalTensor):
             continue
+        homeless.discard(name)
         array = weights.get(name)
         if array is None or tensor.location != WEIGHTS or not _same_kind(tensor, array):
             raise ArchiveError(f"Weight '{name}' does not fit the graph.", hint=_BAD)
         value.const_value = ir.Tensor(array, name=name)
+    if homeless:
+        raise ArchiveError(f"Weight '{min(homeless)}' has no place in the graph.", hint=_BAD)
     for tensor in _tensors(network):
         if isinstance(tensor, ir.ExternalTensor):
             raise ArchiveError(f"'{tensor.name}' points outside the archive.", hint=_BAD)
