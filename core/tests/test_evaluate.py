@@ -6,7 +6,7 @@ import pytest
 from fewbits.builtin.evaluators import Classification, Fidelity
 from fewbits.data import ArrayDataset
 from fewbits.errors import DataError, UsageError
-from fewbits.evaluate import Evaluation, evaluate
+from fewbits.evaluation import Evaluation, evaluate
 from fewbits.interfaces import Runnable
 from fewbits.model import Model, Stage
 

@@ -24,8 +24,8 @@ from fewbits.container import sha256
 from fewbits.data import ArrayDataset, Dataset, input_specs_of, take
 from fewbits.datasource import open_dataset
 from fewbits.errors import ModelError, UsageError, nearest
-from fewbits.evaluate import Evaluation
-from fewbits.evaluate import evaluate as measure
+from fewbits.evaluation import Evaluation
+from fewbits.evaluation import evaluate as measure
 from fewbits.interfaces import Evaluator, Frontend, Runnable, Target
 from fewbits.model import Model, Stage
 from fewbits.planning import QUANTIZE

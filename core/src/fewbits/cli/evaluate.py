@@ -26,7 +26,7 @@ from fewbits.cli.source import (
 
 if TYPE_CHECKING:
     from fewbits.cli.common import Session
-    from fewbits.evaluate import Evaluation
+    from fewbits.evaluation import Evaluation
     from fewbits.interfaces import Evaluator
     from fewbits.model import Model
 

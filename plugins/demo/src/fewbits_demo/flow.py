@@ -9,7 +9,7 @@ from fewbits.atomic import write_bytes
 from fewbits.cli.cost import cost
 from fewbits.data import Dataset
 from fewbits.errors import DataError
-from fewbits.evaluate import Evaluation
+from fewbits.evaluation import Evaluation
 from fewbits.model import Model
 from fewbits.noise import layer_snr
 
