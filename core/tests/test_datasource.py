@@ -6,7 +6,7 @@ from fewbits.builtin.arrays import ArrayReader
 from fewbits.builtin.images import ImageReader
 from fewbits.component import Component
 from fewbits.data import ArrayDataset, InputSpec
-from fewbits.datasource import open_dataset, reopen
+from fewbits.datasource import from_arrays, open_dataset, reopen
 from fewbits.errors import DataError, PluginError
 from fewbits.interfaces import DatasetReader
 from fewbits.preprocess import Preprocess
@@ -130,3 +130,31 @@ def test_data_given_in_memory_cannot_be_opened_again():
     about = ArrayDataset({"input": np.zeros((1, 3, 4, 4), np.float32)}).describe()
     with pytest.raises(DataError, match="in memory"):
         reopen(about, SPECS, registry=BUILTIN)
+
+
+def test_arrays_in_memory_follow_the_rules_of_files(tmp_path):
+    pictures = np.random.default_rng(0).integers(0, 256, (5, 4, 4, 3), np.uint8)
+    np.savez(tmp_path / "a.npz", input=pictures, labels=np.arange(5))
+    file = open_dataset(tmp_path / "a.npz", SPECS, registry=BUILTIN, preprocess=SAID)
+    memory = from_arrays(pictures, SPECS, preprocess=SAID, labels=np.arange(5))
+    assert first_values(memory) == first_values(file)
+    assert memory.labels.tolist() == file.labels.tolist()
+    assert memory.describe()["digest"] == file.describe()["digest"]
+    assert first_values(memory.select([3, 1])) == [first_values(file)[i] for i in (3, 1)]
+    with pytest.raises(DataError, match="in memory"):
+        reopen(memory.describe(), SPECS, registry=BUILTIN)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "labels", "message"),
+    [
+        (np.zeros((2, 3, 4, 5), np.float32), None, r"array of 'input' gives samples of shape"),
+        (np.zeros((2, 4, 4, 3), np.uint8), None, r"array of 'input' .* not said"),
+        ({"other": np.zeros((2, 3, 4, 4), np.float32)}, None, "inputs are input.*for other"),
+        (np.zeros((2, 3, 4, 4), np.float32), [1, 2, 3], "holds 3 labels for 2"),
+        (np.full((2, 3, 4, 4), np.nan), None, "array of 'input' holds NaN"),
+    ],
+)
+def test_arrays_in_memory_that_do_not_fit(arrays, labels, message):
+    with pytest.raises(DataError, match=message):
+        from_arrays(arrays, SPECS, labels=labels)

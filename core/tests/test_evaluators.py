@@ -4,16 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fewbits.builtin.evaluators import (
-    SNR_LIMIT_DB,
-    Classification,
-    ClassificationOptions,
-    Fidelity,
-    cosine,
-    label_ranks,
-    snr_db,
-)
+from fewbits.builtin.evaluators import Classification, ClassificationOptions, Fidelity
 from fewbits.errors import DataError, RecipeError
+from fewbits.metrics import SNR_LIMIT_DB, cosine, label_ranks, snr_db
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp

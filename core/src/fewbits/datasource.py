@@ -4,8 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fewbits.data import Dataset, InputSpec, Request
 from fewbits.errors import DataError, PluginError
+from fewbits.feed import FeedDataset, checked_labels, common_length, feed
 from fewbits.preprocess import Preprocess, parse_preprocess
 
 if TYPE_CHECKING:
@@ -40,6 +44,47 @@ def open_dataset(
     name = reader or _claimed_by(request.path, registry)
     opened: DatasetReader = registry.create("dataset", name, {})
     return opened.open(request)
+
+
+def from_arrays(
+    arrays: NDArray[Any] | Mapping[str, NDArray[Any]],
+    inputs: tuple[InputSpec, ...],
+    *,
+    preprocess: Preprocess | None = None,
+    labels: NDArray[Any] | None = None,
+) -> Dataset:
+    """Make a dataset of arrays in memory, with the rules and checks of npy and npz files.
+
+    Args:
+        arrays: one for each input, by name; for one input the array alone will do. uint8 arrays
+            are pictures and go through the preprocessing, others must fit the network.
+        inputs: what the network asks for.
+        preprocess: how pictures become inputs.
+        labels: class indices, one for each sample.
+
+    Raises:
+        DataError: types, shapes, lengths, names or labels do not fit.
+    """
+    names = [spec.name for spec in inputs]
+    given = dict(arrays) if isinstance(arrays, Mapping) else {names[0]: arrays}
+    if set(given) != set(names):
+        raise DataError(
+            f"The network's inputs are {', '.join(names)}; arrays were given for"
+            f" {', '.join(given) or 'none'}.",
+            hint="Give one array for each input, under its name.",
+        )
+    feeds = {
+        spec.name: feed(
+            spec, np.asarray(given[spec.name]), f"The array of '{spec.name}'", preprocess
+        )
+        for spec in inputs
+    }
+    length = common_length(feeds)
+    checked = None
+    if labels is not None:
+        checked = checked_labels(np.asarray(labels), length, "The array of labels", names[0])
+    request = Request("", inputs, preprocess)
+    return FeedDataset(request, feeds, np.arange(length, dtype=np.int64), checked)
 
 
 def reopen(

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from fewbits.builtin.folders import Listing, list_pictures
-from fewbits.data import Batch, FileDataset, InputSpec, Request, first_rows
+from fewbits.data import Batch, InputSpec, Request, first_rows
 from fewbits.errors import DataError
+from fewbits.filedata import FileDataset
 from fewbits.interfaces import DatasetReader
 from fewbits.options import Options
 from fewbits.pictures import decode
