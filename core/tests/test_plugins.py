@@ -223,13 +223,21 @@ def test_the_environment_disables_plugins(good, monkeypatch):
     assert (status["good"], status["bad"], status["builtin"]) == ("disabled", "disabled", "active")
 
 
-def test_unreadable_metadata_is_broken(good):
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("METADATA", b"Metadata-Version: 2.1\n"),
+        ("entry_points.txt", b"[fewbits.plugins]\nbad\n"),
+        ("entry_points.txt", b"[fewbits.plugins]\nbad = \xff\xfe\n"),
+    ],
+)
+def test_unreadable_metadata_is_broken(good, file, content):
     good.plugin("fewbits-bad")
-    (good.path / "fewbits_bad-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\n")
+    (good.path / "fewbits_bad-1.0.dist-info" / file).write_bytes(content)
     registry = good.discover()
     assert registry.load("algorithm", "good")
-    assert registry.records[-1].status == "broken"
-    assert "fewbits_bad-1.0.dist-info" in registry.records[-1].reason
+    assert [r.status for r in registry.records] == ["active", "broken"]
+    assert "fewbits_bad-1.0.dist-info" in registry.records[1].reason
 
 
 def test_a_distribution_added_after_the_first_look_is_seen(good):

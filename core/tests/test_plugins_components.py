@@ -141,6 +141,8 @@ def test_a_missing_extra_is_named_and_is_no_fault_of_the_plugin(good):
         with pytest.raises(PluginError, match="needs 'no_such'") as caught:
             registry.load("algorithm", "bad")
         assert caught.value.hint == "pip install 'fewbits-bad[heavy]'"
+    (fault,) = registry.verify()
+    assert (fault.missing, fault.component.name) == (True, "bad")
     assert [r.status for r in registry.records] == ["active", "active"]
 
 
@@ -176,6 +178,7 @@ def test_verify_finds_every_component_that_cannot_be_resolved(good):
         *(("target", "chip"), ("command", "go")),
     ]
     assert "fewbits-bad 1.0" in str(faults[0])
+    assert not any(fault.missing for fault in faults)
     reason = broken(registry).reason
     assert "target 'chip': " in reason
     assert "command 'go': 'math:pi' is no Typer app" in reason

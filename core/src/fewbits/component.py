@@ -15,8 +15,8 @@ class Component:
         kind: one of `KINDS`.
         name: what users type (`equalization` in `-p equalization`); lower case, no spaces.
         summary: one line for `fewbits list`.
-        target: `module:attribute`; for a command, a Typer app; for a model, a ModelConfig;
-            for the other kinds, a subclass of the interface in `fewbits.interfaces`.
+        target: `module:attribute`; for a command, a Typer app; for the other kinds, a
+            subclass of the interface in `fewbits.interfaces`.
     """
 
     kind: str

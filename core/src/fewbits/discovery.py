@@ -162,9 +162,9 @@ def _read_metadata(
     candidates: list[_Candidate] = []
     unreadable: list[PluginRecord] = []
     for dist in distributions() if path is None else distributions(path=list(path)):
-        if GROUP not in (dist.read_text("entry_points.txt") or ""):
-            continue
         try:
+            if GROUP not in (dist.read_text("entry_points.txt") or ""):
+                continue
             found = _candidates(dist)
         except Exception as error:
             unreadable.append(_unreadable(dist, error))

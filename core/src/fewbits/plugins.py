@@ -36,12 +36,21 @@ class Registered:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A component that cannot be used, as `Registry.verify` finds it."""
+    """A component that cannot be used, as `Registry.verify` finds it.
+
+    Args:
+        component: which one.
+        record: its plugin.
+        message: what is wrong, in one sentence.
+        hint: the remedy.
+        missing: whether only an optional library is not installed, which breaks nothing.
+    """
 
     component: Component
     record: PluginRecord
     message: str
     hint: str
+    missing: bool
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".rstrip()
@@ -161,7 +170,7 @@ class Registry:
                 resolve(registered.component, registered.record.distribution)
             except ComponentError as error:
                 failure = self._failed(registered, error)
-                faults.append(Fault(*_pair(registered), failure.message, failure.hint))
+                faults.append(_fault(registered, failure, error.missing))
         return faults
 
     def register(self, plugin: object, name: str) -> None:
@@ -233,8 +242,8 @@ class Registry:
         return f"There is no {what} '{name}'.", " ".join([*hints, *(f"{m}." for m in missing)])
 
 
-def _pair(registered: Registered) -> tuple[Component, PluginRecord]:
-    return registered.component, registered.record
+def _fault(registered: Registered, failure: PluginError, missing: bool) -> Fault:
+    return Fault(registered.component, registered.record, failure.message, failure.hint, missing)
 
 
 def _may_hold(host: Host, kinds: Sequence[str], name: str) -> bool:
