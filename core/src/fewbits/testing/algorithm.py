@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from fewbits.archive import digest
+from fewbits.archive import content, digest
 from fewbits.errors import DataError
 from fewbits.graph import constant, layers, set_constant
 from fewbits.interfaces import Algorithm, Configurable, Context, Quantizer, Result, Target
@@ -111,7 +111,7 @@ class AlgorithmContract(ComponentContract):
         assert _plain(again.report) == _plain(outcome.report)
 
     def test_changed_is_honest(self, outcome: Outcome) -> None:
-        differs = contents(outcome.model) != outcome.contents
+        differs = content(outcome.model) != content(outcome.given)
         assert outcome.report.changed is differs
 
     def test_weights_of_the_result_are_read_only(self, outcome: Outcome) -> None:

@@ -1,0 +1,309 @@
+"""Algorithms that each break one rule; `test_testing_kit.py` sees the contract catch them.
+
+The name of a class below says what is wrong with its algorithm; `Sound` has no Fault.
+"""
+
+from typing import ClassVar
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from fewbits.graph import constant, layers, set_constant
+from fewbits.interfaces import Algorithm, Result
+from fewbits.model import Stage
+from fewbits.options import Options
+from fewbits.provenance import LayerNote, Report
+from fewbits.testing import AlgorithmContract
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class NegateOptions(Options):
+    first: int = Field(0, description="The first layer that is negated.")
+
+
+class Negate(Algorithm):
+    """Negates every weight: simple, real, and sound."""
+
+    name = "negate"
+    Options = NegateOptions
+
+    def apply(self, model, context):
+        network, notes = model.copy().network, []
+        for layer in layers(network.graph):
+            set_constant(layer.weight, self.change(constant(layer.weight), context))
+            notes.append(LayerNote(layer.name, "negated"))
+        report = Report(True, "Negated every weight.", tuple(notes))
+        return self.finish(model, network, report)
+
+    def change(self, weight, context):
+        return -weight
+
+    def finish(self, model, network, report):
+        return Result(model.advance(self.stage, network=network), report)
+
+
+class Contract(AlgorithmContract):
+    toys = ("gemm",)
+    Fault: ClassVar[type[Algorithm]]
+    caught: ClassVar[tuple[str, ...]] = ()
+
+    @pytest.fixture
+    def algorithm(self):
+        return self.Fault()
+
+
+class TestSound(Contract):
+    Fault = Negate
+
+
+class TestSpoilsItsInput(Contract):
+    caught = (
+        "test_input_model_is_untouched",
+        "test_same_seed_gives_the_same_bytes",
+    )
+
+    class Fault(Negate):
+        def finish(self, model, network, report):
+            for layer in layers(model.graph):
+                set_constant(layer.weight, constant(layer.weight) * 0.5)
+            return super().finish(model, network, report)
+
+
+class TestForgetsTheSeed(Contract):
+    caught = ("test_same_seed_gives_the_same_bytes",)
+
+    class Fault(Negate):
+        def change(self, weight, context):
+            return -weight * np.float32(np.random.default_rng().uniform(0.5, 1))
+
+
+class TestHidesAChange(Contract):
+    caught = ("test_changed_is_honest",)
+
+    class Fault(Negate):
+        def finish(self, model, network, report):
+            return super().finish(model, network, Report(False, "Nothing.", report.layers))
+
+
+class TestClaimsAChange(Contract):
+    caught = ("test_changed_is_honest",)
+
+    class Fault(Negate):
+        def apply(self, model, context):
+            return Result(model.advance(self.stage), Report(True, "Improved everything."))
+
+
+class TestLeavesWeightsWriteable(Contract):
+    caught = ("test_weights_of_the_result_are_read_only",)
+
+    class Fault(Negate):
+        def finish(self, model, network, report):
+            for layer in layers(network.graph):
+                held = constant(layer.weight).copy()
+                layer.weight.const_value = ir.Tensor(held, name=layer.weight.name)
+            return super().finish(model, network, report)
+
+
+class TestBreaksTheGraph(Contract):
+    caught = ("test_graph_is_still_valid",)
+
+    class Fault(Negate):
+        def finish(self, model, network, report):
+            next(iter(network.graph)).op_type = "NoSuchOp"
+            return super().finish(model, network, report)
+
+
+class TestNamesTwoNodesAlike(Contract):
+    caught = ("test_graph_is_still_valid",)
+
+    class Fault(Negate):
+        def finish(self, model, network, report):
+            first, second, *_ = network.graph
+            second.name = first.name
+            return super().finish(model, network, report)
+
+
+class TestRenamesAnOutput(Contract):
+    caught = ("test_inputs_and_outputs_are_kept",)
+
+    class Fault(Negate):
+        def finish(self, model, network, report):
+            network.graph.outputs[0].name = "renamed"
+            return super().finish(model, network, report)
+
+
+class TestStaysAtItsStage(Contract):
+    caught = ("test_stage_and_history_are_kept_in_order",)
+
+    class Fault(Negate):
+        def finish(self, model, network, report):
+            return Result(model.replace(network=network), report)
+
+
+class TestForgesThePast(Contract):
+    caught = ("test_stage_and_history_are_kept_in_order",)
+
+    class Fault(Negate):
+        def finish(self, model, network, report):
+            return Result(model.replace(network=network).advance(self.stage), report)
+
+
+class TestReportsWhatJsonCannotHold(Contract):
+    caught = ("test_report_can_be_written_down",)
+
+    class Fault(Negate):
+        def finish(self, model, network, report):
+            metrics = {"largest": np.float32(1)}
+            return super().finish(model, network, Report(True, "Done.", (), metrics))
+
+
+class TestReportsALayerThatIsNotThere(Contract):
+    caught = ("test_report_names_layers_that_exist",)
+
+    class Fault(Negate):
+        def finish(self, model, network, report):
+            ghost = LayerNote("ghost", "negated")
+            return super().finish(model, network, Report(True, "Done.", (ghost,)))
+
+
+class TestSkipsWithoutAReason(Contract):
+    caught = ("test_report_says_why_a_layer_was_left_alone",)
+
+    class Fault(Negate):
+        def change(self, weight, context):
+            return weight if weight.shape[0] == 5 else -weight
+
+
+class TestDropsTheMasks(Contract):
+    caught = ("test_masked_weights_stay_zero",)
+
+    class Fault(Negate):
+        def finish(self, model, network, report):
+            return Result(model.advance(self.stage, network=network, masks={}), report)
+
+
+class TestRevivesPrunedWeights(Contract):
+    caught = ("test_masked_weights_stay_zero",)
+
+    class Fault(Negate):
+        def change(self, weight, context):
+            return weight + np.float32(0.1)
+
+
+class TestBreaksItsPromise(Contract):
+    caught = ("test_float_outputs_stay_within_the_promise",)
+
+    class Fault(Negate):
+        float_tolerance = 1e-3
+
+
+class TestHidesItsNeed(Contract):
+    caught = ("test_need_for_calibration_is_declared",)
+
+    class Fault(Negate):
+        def apply(self, model, context):
+            context.need_calibration(self.name)
+            return super().apply(model, context)
+
+
+class TestClaimsANeed(Contract):
+    caught = ("test_need_for_calibration_is_declared",)
+
+    class Fault(Negate):
+        needs_calibration = True
+
+
+class TestName(Contract):
+    caught = (
+        "test_name_can_be_typed_on_a_command_line",
+        "test_options_round_trip_through_a_recipe",
+        "test_options_round_trip_through_the_command_line",
+    )
+
+    class Fault(Negate):
+        name = "Negate weights"
+
+
+class TestOptionsThatChange(Contract):
+    caught = ("test_options_are_frozen",)
+
+    class Fault(Negate):
+        class Options(BaseModel):
+            model_config = ConfigDict(extra="forbid")
+
+
+class TestOptionsThatForgive(Contract):
+    caught = (
+        "test_options_are_frozen",
+        "test_unknown_option_is_an_error_that_helps",
+    )
+
+    class Fault(Negate):
+        class Options(Options):
+            model_config = ConfigDict(extra="ignore")
+
+
+class TestOptionWithoutADescription(Contract):
+    caught = ("test_every_option_is_described",)
+
+    class Fault(Negate):
+        class Options(Options):
+            first: int = 0
+
+
+class TestOptionWithoutADefault(Contract):
+    caught = ("test_it_works_without_options",)
+
+    class Fault(Negate):
+        class Options(Options):
+            first: int = Field(description="The first layer that is negated.")
+
+    @pytest.fixture
+    def algorithm(self):
+        return self.Fault(self.Fault.Options(first=1))
+
+
+class TestOptionThatIsNotWritten(Contract):
+    caught = (
+        "test_options_round_trip_through_a_recipe",
+        "test_options_round_trip_through_json",
+        "test_options_round_trip_through_the_command_line",
+    )
+
+    class Fault(Negate):
+        class Options(Options):
+            first: int = Field(0, description="The first layer.", exclude=True)
+
+    @pytest.fixture
+    def algorithm(self):
+        return self.Fault(self.Fault.Options(first=1))
+
+
+class TestOptionWhoseNoneIsNoDefault(Contract):
+    caught = (
+        "test_options_round_trip_through_a_recipe",
+        "test_options_round_trip_through_the_command_line",
+    )
+
+    class Fault(Negate):
+        class Options(Options):
+            first: int | None = Field(0, description="The first layer; None for none.")
+
+    @pytest.fixture
+    def algorithm(self):
+        return self.Fault(self.Fault.Options(first=None))
+
+
+class TestWritesHistory(Contract):
+    caught = (
+        "test_changed_is_honest",
+        "test_same_seed_gives_the_same_bytes",
+        "test_stage_and_history_are_kept_in_order",
+    )
+
+    class Fault(Negate):
+        stage = Stage.OPTIMIZED
+
+        def finish(self, model, network, report):
+            changed = model.advance(self.stage, network=network, preprocess="gone")
+            return Result(changed, report)
