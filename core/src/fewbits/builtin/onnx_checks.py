@@ -93,6 +93,45 @@ def _check_known(node: ir.Node, version: int) -> None:
         )
 
 
+def check_channels(network: ir.Model) -> None:
+    """Raise ModelError when a convolution's weight is for another number of channels.
+
+    onnx's shape inference does not look at this.
+    """
+    for node in network.graph:
+        if node.op_type in ("Conv", "ConvTranspose") and None not in node.inputs[:2]:
+            shapes = [value.shape for value in node.inputs[:2] if value is not None]
+            if None in shapes or any(s is not None and len(s) < 3 for s in shapes):
+                continue
+            _check_channels(node, *(list(s) for s in shapes if s is not None))
+
+
+def _check_channels(
+    node: ir.Node, data: list[int | ir.SymbolicDim], weight: list[int | ir.SymbolicDim]
+) -> None:
+    group = node.attributes.get_int("group", 1)
+    per_weight = weight[0] if node.op_type == "ConvTranspose" else weight[1]
+    taken = per_weight if node.op_type == "ConvTranspose" else group * per_weight
+    if isinstance(data[1], int) and data[1] != taken:
+        raise ModelError(
+            f"Shapes do not fit together: {name_of(node)} ({node.op_type}) gets {data[1]} "
+            f"channels, and its weight is for {taken}.",
+            hint="Check the input's shape (--input-shape), or export the network again.",
+        )
+
+
+def check_sources(network: ir.Model) -> None:
+    """Raise ModelError when a node takes in a tensor that nothing makes."""
+    given = {*network.graph.inputs, *network.graph.initializers.values()}
+    for node in network.graph:
+        for value in node.inputs:
+            if value is not None and value.producer() is None and value not in given:
+                raise ModelError(
+                    f"Nothing makes tensor '{value.name}', an input of {name_of(node)}.",
+                    hint="Export the network again, or cut the node off with --end-node-names.",
+                )
+
+
 def check_interface(network: ir.Model) -> None:
     """Raise ModelError unless there are inputs, and only tensors of numbers go in and out."""
     if not network.graph.inputs:

@@ -32,6 +32,11 @@ def cut_start(network: ir.Model, names: Sequence[str]) -> None:
         return
     starts = [value for name in names for value in _taken_by(network.graph, name)]
     for value in dict.fromkeys(starts):
+        if value.is_graph_output():
+            raise ModelError(
+                f"Tensor '{value.name}' would be input and output of the network at once.",
+                hint="Let --start-node-names begin before --end-node-names, or leave one out.",
+            )
         if not value.is_graph_input():
             _become_input(network.graph, value)
     prune(network)

@@ -53,9 +53,13 @@ class OnnxFrontend(Frontend):
         self._cut(network)
         onnx_checks.check_interface(network)
         onnx_checks.check_nodes(network)
+        onnx_checks.check_sources(network)
         onnx_checks.check_weights(network)
+        onnx_shapes.check_graph(network)
         onnx_shapes.set_input_shapes(network, self.options.input_shape)
+        onnx_shapes.check_shapes(network)
         onnx_shapes.infer_shapes(network)
+        onnx_checks.check_channels(network)
         network = convert_opset(onnx_batch.settle(network))
         onnx_simplify.name_nodes(network)
         onnx_shapes.infer_shapes(network)
@@ -70,8 +74,8 @@ class OnnxFrontend(Frontend):
         options: OnnxOptions = self.options
         onnx_cut.cut_end(network, options.end_node_names)
         if options.start_node_names:
-            onnx_shapes.set_input_shapes(network, options.input_shape, partial=True)
-            onnx_shapes.infer_shapes(network, strict=False)
+            onnx_shapes.set_input_shapes(network, options.input_shape, incomplete=True)
+            onnx_shapes.infer_shapes(network)
             onnx_cut.cut_start(network, options.start_node_names)
         onnx_cut.prune(network)
 

@@ -92,20 +92,24 @@ def _check_same(old: ir.Model, new: ir.Model, changed: list[str]) -> None:
     """Raise ModelError unless both give the same outputs; the converter errs on rare ops."""
     feeds = random_inputs(old, 2, np.random.default_rng(0))
     try:
-        before, after = Session(old).run(feeds), Session(new).run(feeds)
+        before = Session(old).run(feeds)
     except Exception as error:  # ONNX Runtime's own exceptions derive from Exception alone
         raise ModelError(
             f"ONNX Runtime cannot run the network: {' '.join(str(error).split())[:300]}",
             hint="Check that the file runs in ONNX Runtime, or cut with --end-node-names.",
         ) from error
-    for name, value in before.items():
-        if not close(after[name], value):
-            raise ModelError(
-                f"The upgrade from opset {old.opset_imports['']} to {OPSET} changes output "
-                f"'{name}'; one of these ops cannot be upgraded: {', '.join(changed)}.",
-                hint="Export the network with opset_version=17, or cut the op off "
-                "with --end-node-names.",
-            )
+    try:
+        after = Session(new).run(feeds)
+        same = all(close(after[name], value) for name, value in before.items())
+    except Exception:  # as above; what fails now and ran before was spoilt by the upgrade
+        same = False
+    if not same:
+        raise ModelError(
+            f"The upgrade from opset {old.opset_imports['']} to {OPSET} changes what the network "
+            f"computes; one of these ops cannot be upgraded: {', '.join(changed)}.",
+            hint="Export the network with opset_version=21, or cut the op off "
+            "with --end-node-names.",
+        )
 
 
 def _convert(network: ir.Model) -> ir.Model:

@@ -1,12 +1,14 @@
 """Shapes of a graph: of its inputs as the user gives them, of the rest by inference."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TypeVar
 
 import onnx
 import onnx_ir as ir
 
 from fewbits.errors import ModelError, nearest
+from fewbits.runtime import Session
 
 BATCH = "N"
 _SMALL = 1024  # bytes; constants up to this size may decide shapes and travel along
@@ -26,30 +28,56 @@ def through_onnx(network: ir.Model, function: Callable[[onnx.ModelProto], T]) ->
     return function(ir.to_proto(light))
 
 
-def infer_shapes(network: ir.Model, *, strict: bool = True) -> None:
-    """Infer every tensor's shape and type afresh, from the inputs on; in place.
+def check_graph(network: ir.Model) -> None:
+    """Raise ModelError when a node has attributes or inputs that its op does not know."""
+    try:
+        through_onnx(network, onnx.checker.check_model)
+    except onnx.checker.ValidationError as error:
+        raise ModelError(
+            f"The network is no valid ONNX: {_short(error)}", hint="Export the network again."
+        ) from error
 
-    Raises:
-        ModelError: shapes contradict each other; the message names the node. Only if `strict`.
+
+def check_shapes(network: ir.Model) -> None:
+    """Raise ModelError, naming the node, when the network's shapes contradict each other.
+
+    onnx's own inference fails on a few sound ops (MeanVarianceNormalization), so ONNX Runtime
+    has the last word.
     """
     _forget_shapes(network.graph)
     try:
-        inferred = through_onnx(
-            network,
-            lambda proto: onnx.shape_inference.infer_shapes(
-                proto, check_type=strict, strict_mode=strict, data_prop=True
-            ),
-        )
+        through_onnx(network, partial(_infer, strict=True))
     except Exception as error:  # onnx raises InferenceError, RuntimeError, …
-        raise ModelError(
-            f"The network's shapes do not fit together: {_short(error)}",
-            hint="Check the input's shape (--input-shape), or export the network again.",
-        ) from error
+        if not _runs(network):
+            raise ModelError(
+                f"The network's shapes do not fit together: {_short(error)}",
+                hint="Check the input's shape (--input-shape), or export the network again.",
+            ) from error
+
+
+def infer_shapes(network: ir.Model) -> None:
+    """Infer every tensor's shape and type afresh, from the inputs on; in place."""
+    _forget_shapes(network.graph)
+    inferred = through_onnx(network, partial(_infer, strict=False))
     known = {v.name: v for v in (*inferred.graph.value_info, *inferred.graph.output)}
     for node in network.graph:
         for value in node.outputs:
             if value.name in known:
                 _take_type(value, known[value.name])
+
+
+def _infer(proto: onnx.ModelProto, *, strict: bool) -> onnx.ModelProto:
+    return onnx.shape_inference.infer_shapes(
+        proto, check_type=strict, strict_mode=strict, data_prop=True
+    )
+
+
+def _runs(network: ir.Model) -> bool:
+    try:
+        Session(network)
+    except Exception:  # ONNX Runtime's own exceptions derive from Exception alone
+        return False
+    return True
 
 
 def _take_type(value: ir.Value, info: onnx.ValueInfoProto) -> None:
@@ -71,14 +99,14 @@ def set_input_shapes(
     network: ir.Model,
     asked: Mapping[str, Sequence[int]] | Sequence[int] | None,
     *,
-    partial: bool = False,
+    incomplete: bool = False,
 ) -> None:
     """Give each input its shape: the batch becomes `N` where it is free, the rest is fixed.
 
     Args:
         network: changed in place.
         asked: input name → shape, or one shape for the only input; with or without the batch.
-        partial: leave inputs that are still incomplete, and unknown names, for later.
+        incomplete: leave inputs that are still incomplete, and unknown names, for later.
 
     Raises:
         ModelError: an input's shape stays open, contradicts the file's, or is of another rank.
@@ -88,12 +116,12 @@ def set_input_shapes(
     for name, shape in shapes.items():
         if name in inputs:
             inputs[name].shape = _merged(inputs[name], tuple(shape))
-        elif not partial:
+        elif not incomplete:
             raise ModelError(
                 f"--input-shape: the network has no input '{name}'.", hint=nearest(name, inputs)
             )
     for value in inputs.values():
-        _settle(value, partial=partial)
+        _settle(value, incomplete=incomplete)
 
 
 def _by_name(
@@ -137,15 +165,17 @@ def _merged(value: ir.Value, asked: tuple[int, ...]) -> ir.Shape:
     return ir.Shape([dims[0], *full[1:]])
 
 
-def _settle(value: ir.Value, *, partial: bool) -> None:
+def _settle(value: ir.Value, *, incomplete: bool) -> None:
     """Name the batch, and refuse dimensions that are still open."""
     if value.shape is None or None in _dims(value)[1:]:
-        if partial:
+        if incomplete:
             return
-        known = _text(_dims(value)) if value.shape is not None else "unknown"
+        dims = _dims(value) if value.shape is not None else (None, 3, None, None)
+        known = _text(dims) if value.shape is not None else "unknown"
+        example = "x".join(str(d or 224) for d in dims[1:])
         raise ModelError(
             f"Input '{value.name}' has a dynamic shape ({known}).",
-            hint=f"Fix it with --input-shape {value.name}=…, such as 3x224x224, batch left out.",
+            hint=f"Fix it, the batch left out: --input-shape {value.name}={example} for instance.",
         )
     dims = _dims(value)
     value.shape = ir.Shape([BATCH if i == 0 and d is None else d for i, d in enumerate(dims)])

@@ -44,6 +44,7 @@ def prepare(network: ir.Model) -> None:
     """Inline functions, make constants initializers and give every node and tensor a name."""
     common.RemoveInitializersFromInputsPass()(network)
     _inline(network)
+    common.TopologicalSortPass()(network)
     _use_plain_domain(network)
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(network)
     name_nodes(network)
@@ -88,8 +89,7 @@ class _Names:
 def simplify(network: ir.Model) -> None:
     """Drop what does nothing, fold normalization into layers; in place."""
     names = {_first_output(node): node.name for node in network.graph if node.name}
-    _drop_dropout(network)
-    common.IdentityEliminationPass()(network)
+    _drop_identities(network)
     RewritePass(_RULES)(network)
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(network)
     common.RemoveUnusedNodesPass()(network)
@@ -124,13 +124,32 @@ def fold_constants(network: ir.Model) -> None:
     common.RemoveUnusedNodesPass()(network)
 
 
-def _drop_dropout(network: ir.Model) -> None:
-    for node in network.graph:
-        if node.op_type == "Dropout" and not node.domain and _is_inference(node):
-            node.resize_inputs(1)
-            node.resize_outputs(1)
-            node.op_type = "Identity"
-            node.attributes.clear()
+def _drop_identities(network: ir.Model) -> None:
+    """Remove Identity, and Dropout at inference, wherever no input or output would be lost.
+
+    onnx_ir's own pass merges outputs that are identities of one tensor; ours keeps them.
+    """
+    for node in list(network.graph):
+        dropout = node.op_type == "Dropout" and _is_inference(node)
+        if node.domain or not (dropout or node.op_type == "Identity") or node.inputs[0] is None:
+            continue
+        node.resize_inputs(1)
+        node.resize_outputs(1)
+        node.op_type = "Identity"
+        node.attributes.clear()
+        _bypass(network.graph, node, node.inputs[0], node.outputs[0])
+
+
+def _bypass(graph: ir.Graph, node: ir.Node, source: ir.Value, result: ir.Value) -> None:
+    if result.is_graph_output():
+        if source.is_graph_output() or source.is_graph_input() or source.is_initializer():
+            return
+        name = result.name
+        result.replace_all_uses_with(source, replace_graph_outputs=True)
+        result.name, source.name = f"{name}_bypassed", name
+    else:
+        result.replace_all_uses_with(source)
+    graph.remove(node, safe=True)
 
 
 def _is_inference(node: ir.Node) -> bool:
