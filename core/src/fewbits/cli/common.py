@@ -30,6 +30,11 @@ class Session:
         self.checkpoint: Path | None = None
         self._disabled: set[str] = set()
         self._warned: set[str] = set()
+        self._log = _WarningLines(self)
+
+    def close(self) -> None:
+        """Stop listening to what the library logs."""
+        logging.getLogger("fewbits").removeHandler(self._log)
 
     def disable(self, names: Iterable[str] | None) -> None:
         """Leave these plugins out; only before the registry is used."""
@@ -43,7 +48,7 @@ class Session:
         """
         from fewbits import plugins
 
-        logging.getLogger("fewbits").addHandler(_WarningLines(self))
+        logging.getLogger("fewbits").addHandler(self._log)
         registry = plugins.from_environment(disabled=self._disabled)
         for record in registry.records:
             if is_bad(record):
@@ -75,6 +80,17 @@ class Session:
             reporter.close()
             self.registry.unregister(_PROGRESS)
 
+    @contextmanager
+    def working(self, what: str) -> Iterator[None]:
+        """Show on a terminal that something is being done that cannot be counted."""
+        if self.quiet or not sys.stderr.isatty():
+            yield
+            return
+        from fewbits.cli import render
+
+        with render.spinner(what):
+            yield
+
 
 class _WarningLines(logging.Handler):
     """Shows what the library logs, such as an event hook that failed, as warning lines."""
@@ -98,6 +114,7 @@ def session_of(ctx: Any) -> Session:
     root = ctx.find_root()
     if root.obj is None:
         root.obj = Session()
+        root.call_on_close(root.obj.close)
     session: Session = root.obj
     return session
 

@@ -72,9 +72,10 @@ def compile_model(
     from fewbits.cli import render
     from fewbits.cli.info import size_text
 
-    compiled, data = api.compiled(quantized, target=hw_arch, registry=session.registry)
-    write_bytes(path, data)
-    archive = update_archive(session, file, model, compiled)
+    with session.working(f"compiling for {hw_arch}"):
+        compiled, data = api.compiled(quantized, target=hw_arch, registry=session.registry)
+        write_bytes(path, data)
+        archive = update_archive(session, file, model, compiled)
     if json:
         report = {"model": model.name, "target": hw_arch, "path": str(path), "bytes": len(data)}
         render.print_json(report | {"archive": None if archive is None else str(archive)})

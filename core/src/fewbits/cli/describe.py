@@ -52,7 +52,7 @@ def describe(
     json: Json = False,
     no_plugin: NoPlugin = None,
 ) -> None:
-    """Show a component's options: types, bounds, defaults, help."""
+    """Show a component's options: types, bounds, defaults."""
     session = session_of(ctx)
     wanted = None if kind is None else parse_kind(kind)
     described = [description(session, found) for found in find(session, name, wanted)]

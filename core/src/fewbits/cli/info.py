@@ -151,7 +151,7 @@ def size_text(count: int) -> str:
     """Return a size in a unit that fits it.
 
     >>> size_text(512), size_text(20_480), size_text(4_700_000)
-    ('512 B', '20 kB', '4.7 MB')
+    ('512 B', '20.5 kB', '4.7 MB')
     """
     if count < 1000:
         return f"{count} B"

@@ -210,7 +210,8 @@ def finish(session: "Session", model: "Model", path: Path, checkpoint: Path) -> 
     """Write the archive; only then is the checkpoint needed no more."""
     from fewbits import api, runner
 
-    api.save(model, path)
+    with session.working(f"writing {path}"):
+        api.save(model, path)
     runner.discard(checkpoint)
     session.checkpoint = None
 

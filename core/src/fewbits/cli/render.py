@@ -4,6 +4,7 @@ import json
 import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,11 @@ def plain(value: Any) -> Any:
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     return str(value)
+
+
+def spinner(what: str) -> AbstractContextManager[Any]:
+    """Return a context that turns a spinner on stderr, gone at the end."""
+    return _console(stderr=True).status(escape(what))
 
 
 class LiveBars:

@@ -177,34 +177,36 @@ def open_model(session: "Session", path: Path, flags: ParseFlags) -> "Model":
         FewbitsError: the file cannot be read; says why.
     """
     preprocess = read_preprocess(flags.preprocess)
-    model = _load(path, flags) if is_archive(path) else _parse(session, path, flags)
+    model = _load(session, path, flags) if is_archive(path) else _parse(session, path, flags)
     if flags.name is not None:
         model = model.replace(name=flags.name)
     return model if preprocess is None else with_preprocess(model, preprocess)
 
 
-def _load(path: Path, flags: ParseFlags) -> "Model":
+def _load(session: "Session", path: Path, flags: ParseFlags) -> "Model":
     if flags.cuts:
         raise UsageError(
             f"{path} is parsed already; nodes and shapes cannot be chosen any more.",
             hint="Give the network's own file instead.",
         )
-    from fewbits import api
+    with session.working(f"reading {path}"):
+        from fewbits import api
 
-    return api.load(path)
+        return api.load(path)
 
 
 def _parse(session: "Session", path: Path, flags: ParseFlags) -> "Model":
     shape = parse_shapes(flags.input_shape)
-    from fewbits import api
+    with session.working(f"reading {path}"):
+        from fewbits import api
 
-    return api.parse(
-        path,
-        start_node_names=split_names(flags.start_node_names),
-        end_node_names=split_names(flags.end_node_names),
-        input_shape=shape,
-        registry=session.registry,
-    )
+        return api.parse(
+            path,
+            start_node_names=split_names(flags.start_node_names),
+            end_node_names=split_names(flags.end_node_names),
+            input_shape=shape,
+            registry=session.registry,
+        )
 
 
 def with_preprocess(model: "Model", preprocess: "Preprocess") -> "Model":
