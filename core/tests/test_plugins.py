@@ -1,5 +1,6 @@
 """Installed plugins: in each case of failure the others work and the bad one is named."""
 
+import os
 import sys
 
 import pytest
@@ -133,6 +134,12 @@ def test_a_requirement_that_does_not_exclude_this_core_is_compatible(site, lines
     assert site.discover().records[0].status == "active"
 
 
+def test_a_core_before_its_release_is_within_a_plugins_bounds(site, monkeypatch):
+    monkeypatch.setattr("fewbits.discovery.__version__", "0.2.0rc1")
+    site.plugin(requires=["fewbits-core>=0.1,<0.3"])
+    assert site.discover().records[0].status == "active"
+
+
 def test_a_requirement_that_cannot_be_read_is_broken(good):
     good.plugin("fewbits-bad", requires=["fewbits-core >>> 1"])
     assert "'fewbits-core >>> 1' cannot be read" in only_bad(good.discover(), "broken").reason
@@ -241,9 +248,11 @@ def test_unreadable_metadata_is_broken(good, file, content):
 
 
 def test_a_distribution_added_after_the_first_look_is_seen(good):
-    """stevedore's own cache would serve the first answer again."""
+    """stevedore's cache would serve the first answer again, Python's that of the same instant."""
     assert [r.name for r in good.discover().records] == ["good"]
+    before = good.path.stat()
     good.plugin("fewbits-late")
+    os.utime(good.path, ns=(before.st_atime_ns, before.st_mtime_ns))
     registry = good.discover()
     assert [r.name for r in registry.records] == ["good", "late"]
     assert registry.load("algorithm", "late")
