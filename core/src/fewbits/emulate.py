@@ -1,0 +1,165 @@
+"""A quantized model as QDQ ONNX: the emulator, and what the `cpu` target compiles to.
+
+ONNX Runtime fuses the QuantizeLinear and DequantizeLinear nodes with the ops between them into
+its integer kernels. 4-bit weights travel as 8-bit integers of a smaller range.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from fewbits.calibration import values_by_name
+from fewbits.errors import ModelError
+from fewbits.graph import add_constant, clip_bounds, constant, only_reader
+from fewbits.model import Encoding, Model, Stage
+from fewbits.numerics import quantize
+
+_STORAGE = {
+    (8, True): np.int8,
+    (8, False): np.uint8,
+    (16, True): np.int16,
+    (16, False): np.uint16,
+    (32, True): np.int32,
+}
+
+
+def to_qdq(model: Model, *, unsigned_weights: bool = False) -> ir.Model:
+    """Write a quantized model with explicit QuantizeLinear and DequantizeLinear nodes.
+
+    Args:
+        model: at stage `quantized`; it is not changed.
+        unsigned_weights: store 8-bit weights as unsigned integers with zero point 128, for
+            processors whose u8·s8 products saturate.
+
+    Raises:
+        ModelError: the model is not quantized.
+    """
+    if model.stage.rank < Stage.QUANTIZED.rank:
+        raise ModelError(
+            f"{model.name} is {model.stage}, not quantized.", hint="Run `fewbits optimize` first."
+        )
+    network = model.network.clone()
+    graph = network.graph
+    _drop_implied_activations(graph, model.encodings)
+    values = values_by_name(graph)
+    for name, encoding in model.encodings.items():
+        value = values.get(name)
+        if value is None:
+            continue
+        if constant(value) is not None:
+            _store(graph, value, encoding, unsigned_weights)
+        else:
+            _insert_qdq(graph, value, encoding)
+    graph.sort()
+    return network
+
+
+def storage_type(encoding: Encoding) -> np.dtype[np.generic]:
+    """Return the numpy type that holds an encoding's integers."""
+    width = next(w for w in (8, 16, 32, 64) if encoding.bits <= w)
+    return np.dtype(_STORAGE.get((width, encoding.signed), np.int64))
+
+
+def _store(graph: ir.Graph, value: ir.Value, encoding: Encoding, unsigned: bool) -> None:
+    """Replace a constant by its integers and a DequantizeLinear."""
+    array = np.asarray(constant(value))
+    if encoding.bits > 32:
+        encoding = _exact_in_32_bits(array)
+    integers = quantize(array.astype(np.float64), encoding)
+    dtype, zero_point = storage_type(encoding), encoding.zero_point
+    if unsigned and dtype == np.int8:
+        integers, zero_point, dtype = integers + 128, zero_point + 128, np.dtype(np.uint8)
+    stored = add_constant(graph, f"{value.name}.quantized", integers.astype(dtype))
+    node = _qdq_node(graph, "DequantizeLinear", stored, encoding, zero_point.astype(dtype))
+    _hand_over(value, node.outputs[0], f"{value.name}.dequantized")
+    del graph.initializers[str(value.name)]
+
+
+def _exact_in_32_bits(bias: NDArray[np.generic]) -> Encoding:
+    """Return an int32 encoding, its scales powers of two, that holds float32 values exactly.
+
+    A wide bias cannot stay float: ONNX Runtime rounds a float bias behind integer weights to int32
+    at `s_w · s_a`, which saturates when both have 16 bits.
+    """
+    _, exponent = np.frexp(bias.astype(np.float64))
+    scale = np.ldexp(1.0, np.maximum(exponent - 24, -126)).astype(np.float32)
+    return Encoding(32, True, scale, np.zeros(scale.shape, np.int64), 0)
+
+
+def _insert_qdq(graph: ir.Graph, value: ir.Value, encoding: Encoding) -> None:
+    """Put QuantizeLinear and DequantizeLinear behind an activation."""
+    zero_point = encoding.zero_point.astype(storage_type(encoding))
+    name = str(value.name)
+    leaves = value.is_graph_output()
+    uses = [(use.node, use.idx) for use in value.uses()]
+    quantized = _qdq_node(graph, "QuantizeLinear", value, encoding, zero_point)
+    restored = _qdq_node(graph, "DequantizeLinear", quantized.outputs[0], encoding, zero_point)
+    quantized.outputs[0].name = f"{name}.quantized"
+    restored.outputs[0].name = f"{name}.dequantized"
+    restored.outputs[0].shape, restored.outputs[0].type = value.shape, value.type
+    for node, index in uses:
+        node.replace_input_with(index, restored.outputs[0])
+    if leaves:
+        value.name = f"{name}.float"
+        restored.outputs[0].name = name
+        graph.outputs[list(graph.outputs).index(value)] = restored.outputs[0]
+
+
+def _qdq_node(
+    graph: ir.Graph, op: str, source: ir.Value, encoding: Encoding, zero_point: NDArray[np.generic]
+) -> ir.Node:
+    """Append a QuantizeLinear or DequantizeLinear with its scale and zero point."""
+    scale = np.asarray(encoding.scale, np.float32)
+    inputs = [
+        source,
+        add_constant(graph, f"{source.name}.{op}.scale", scale),
+        add_constant(graph, f"{source.name}.{op}.zero_point", np.asarray(zero_point)),
+    ]
+    attributes = {} if encoding.axis is None else {"axis": encoding.axis}
+    node = ir.node(op, inputs, attributes=attributes, name=f"{source.name}.{op}")
+    graph.append(node)
+    return node
+
+
+def _hand_over(old: ir.Value, new: ir.Value, name: str) -> None:
+    new.name, new.shape, new.type = name, old.shape, old.type
+    for use in list(old.uses()):
+        use.node.replace_input_with(use.idx, new)
+
+
+def _drop_implied_activations(graph: ir.Graph, encodings: Mapping[str, Encoding]) -> None:
+    """Remove each Relu and Clip whose bounds the encoding behind it implies.
+
+    What lies outside the encoding's range saturates to the same integers with or without it.
+    """
+    for node in list(graph):
+        if node.op_type not in ("Relu", "Clip"):
+            continue
+        source, output = node.inputs[0], node.outputs[0]
+        encoding = encodings.get(str(output.name))
+        if source is None or encoding is None or source.name in encodings:
+            continue
+        if only_reader(source) is node and _implied(clip_bounds(node), encoding):
+            _bypass(graph, node, source, output)
+
+
+def _implied(bounds: tuple[float, float] | None, encoding: Encoding) -> bool:
+    """Whether the bounds quantize to the ends of the integer range, so clipping adds nothing."""
+    if bounds is None:
+        return False
+    ends = quantize(np.clip(np.array(bounds), -1e30, 1e30), encoding)
+    return bool(ends[0] == encoding.qmin and ends[1] == encoding.qmax)
+
+
+def _bypass(graph: ir.Graph, node: ir.Node, source: ir.Value, output: ir.Value) -> None:
+    """Remove a node; its input takes over its output's name, readers and place."""
+    name = str(output.name)
+    for use in list(output.uses()):
+        use.node.replace_input_with(use.idx, source)
+    if output.is_graph_output():
+        graph.outputs[list(graph.outputs).index(output)] = source
+    graph.remove(node)
+    output.name = None
+    source.name = name

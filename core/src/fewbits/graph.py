@@ -1,0 +1,189 @@
+"""Layers, edges and small edits over onnx-ir graphs; the only place that knows op attributes."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+WEIGHTED_OPS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+FUSABLE_ACTIVATIONS = frozenset({"Relu", "Clip"})
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A weighted op with the activation fused behind it.
+
+    Args:
+        node: the Conv, ConvTranspose, Gemm, or MatMul with a constant right-hand side.
+        weight: its weight, a constant; `(out, in/groups, kh, kw)` for Conv.
+        bias: its bias of shape `(out,)`, a constant, or None.
+        activation: the Relu or Clip behind it, when it is the only reader; else None.
+    """
+
+    node: ir.Node
+    weight: ir.Value
+    bias: ir.Value | None
+    activation: ir.Node | None
+
+    @property
+    def name(self) -> str:
+        """The node's name, which is the layer's name everywhere."""
+        return str(self.node.name)
+
+    @property
+    def op_type(self) -> str:
+        """Conv, ConvTranspose, Gemm or MatMul."""
+        return self.node.op_type
+
+    @property
+    def input(self) -> ir.Value:
+        """The activation that goes in."""
+        value = self.node.inputs[0]
+        assert value is not None
+        return value
+
+    @property
+    def output(self) -> ir.Value:
+        """What the layer writes, behind its fused activation."""
+        return (self.activation or self.node).outputs[0]
+
+    @property
+    def weight_axis(self) -> int:
+        """Axis of the output channels in the weight.
+
+        A grouped ConvTranspose holds `(in, out/groups, kh, kw)`: its groups share the axis.
+        """
+        if self.op_type == "ConvTranspose":
+            return 1
+        if self.op_type == "Gemm":
+            return 0 if int_attribute(self.node, "transB", 0) else 1
+        if self.op_type == "MatMul":
+            return len(self.weight.shape or ()) - 1
+        return 0
+
+    @property
+    def groups(self) -> int:
+        """Number of channel groups; 1 for Gemm and MatMul."""
+        return int_attribute(self.node, "group", 1)
+
+
+def int_attribute(node: ir.Node, name: str, default: int) -> int:
+    """Return an integer attribute of a node, or `default` when it is absent."""
+    attribute = node.attributes.get(name)
+    return default if attribute is None else attribute.as_int()
+
+
+def constant(value: ir.Value | None) -> NDArray[np.generic] | None:
+    """Return the array behind a value that never changes, or None for a computed one."""
+    if value is None or value.const_value is None or value.is_graph_input():
+        return None
+    return value.const_value.numpy()
+
+
+def readers(value: ir.Value) -> list[ir.Node]:
+    """Return the nodes that read a value, each once."""
+    return list(dict.fromkeys(value.consumers()))
+
+
+def only_reader(value: ir.Value) -> ir.Node | None:
+    """Return the one node that reads a value; None if there are more, or it leaves the graph."""
+    found = readers(value)
+    return found[0] if len(found) == 1 and not value.is_graph_output() else None
+
+
+def clip_bounds(node: ir.Node) -> tuple[float, float] | None:
+    """Return the bounds that a Relu or Clip keeps its output in; None if they are computed."""
+    if node.op_type == "Relu":
+        return 0.0, np.inf
+    bounds = [-np.inf, np.inf]
+    for place, value in enumerate(node.inputs[1:3]):
+        if value is None:
+            continue
+        array = constant(value)
+        if array is None:
+            return None
+        bounds[place] = float(array.reshape(())) if array.size == 1 else np.nan
+    return None if np.isnan(bounds).any() else (bounds[0], bounds[1])
+
+
+def fused_activation(
+    node: ir.Node, allowed: frozenset[str] = FUSABLE_ACTIVATIONS
+) -> ir.Node | None:
+    """Return the Relu or Clip behind `node` that a device computes together with it."""
+    behind = only_reader(node.outputs[0])
+    if behind is None or behind.op_type not in allowed:
+        return None
+    bounds = clip_bounds(behind)
+    return behind if bounds and bounds[0] <= 0.0 <= bounds[1] else None
+
+
+def is_layer(node: ir.Node) -> bool:
+    """Whether a node is a weighted op with constant weight and bias that devices can run."""
+    if node.op_type not in WEIGHTED_OPS or node.domain not in ("", "ai.onnx"):
+        return False
+    if any(constant(value) is None for value in node.inputs[1:] if value is not None):
+        return False
+    if node.op_type == "MatMul":
+        return node.inputs[1] is not None and len(node.inputs[1].shape or ()) == 2
+    return node.op_type != "Gemm" or _is_plain_gemm(node)
+
+
+def _is_plain_gemm(node: ir.Node) -> bool:
+    factors = [node.attributes[k].as_float() for k in ("alpha", "beta") if k in node.attributes]
+    return not int_attribute(node, "transA", 0) and all(factor == 1.0 for factor in factors)
+
+
+def layers(graph: ir.Graph, activations: frozenset[str] = FUSABLE_ACTIVATIONS) -> Iterator[Layer]:
+    """Yield the layers of a graph in its order."""
+    for node in graph:
+        if is_layer(node):
+            bias = node.inputs[2] if len(node.inputs) > 2 else None
+            weight = node.inputs[1]
+            assert weight is not None
+            yield Layer(node, weight, bias, fused_activation(node, activations))
+
+
+def read_only(array: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Return a contiguous array that nobody can write to."""
+    fixed = np.ascontiguousarray(array)
+    if fixed is array:
+        fixed = array.view()
+    fixed.flags.writeable = False
+    return fixed
+
+
+def set_constant(value: ir.Value, array: NDArray[np.generic]) -> None:
+    """Give an initializer new contents; shape and type follow."""
+    tensor = ir.Tensor(read_only(array), name=value.name)
+    value.const_value = tensor
+    value.shape = tensor.shape
+    value.dtype = tensor.dtype
+
+
+def add_constant(graph: ir.Graph, name: str, array: NDArray[np.generic]) -> ir.Value:
+    """Add an initializer to a graph and return its value."""
+    tensor = ir.Tensor(read_only(array), name=name)
+    value = ir.Value(name=name, shape=tensor.shape, type=ir.TensorType(tensor.dtype))
+    value.const_value = tensor
+    graph.register_initializer(value)
+    return value
+
+
+def rank(value: ir.Value) -> int | None:
+    """Return the number of dimensions, or None when inference did not find it."""
+    return None if value.shape is None else len(value.shape)
+
+
+def unshare_constants(graph: ir.Graph) -> None:
+    """Give every layer a weight and a bias of its own, so that each can have its own grid."""
+    for node in graph:
+        if not is_layer(node):
+            continue
+        for index, value in enumerate(node.inputs[1:3], start=1):
+            array = constant(value)
+            if value is None or array is None or len(list(value.uses())) == 1:
+                continue
+            copy = add_constant(graph, f"{value.name}.{node.name}", array)
+            node.replace_input_with(index, copy)
