@@ -130,7 +130,8 @@ class AlgorithmContract(ComponentContract):
         assert model.stage is algorithm.stage, "return model.advance(self.stage, …)"
         past = given.ancestors if given.stage is model.stage else (*given.ancestors, given)
         assert [m.stage for m in model.ancestors] == [m.stage for m in past]
-        assert [contents(m) for m in model.ancestors] == [contents(m) for m in past]
+        for kept, was in zip(model.ancestors, past, strict=True):
+            assert contents(kept) == contents(was), "advance the model given, not the new one"
         assert model.history == given.history, "the runner writes the history"
         assert model.preprocess == given.preprocess
 
