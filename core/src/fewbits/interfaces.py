@@ -32,7 +32,10 @@ class TargetSpec:
         precisions: the precision modes it runs.
         weights: how weights are scaled unless the user says otherwise.
         granularities: what the user may choose.
-        quantized_ops: ops that run in integers and write an encoding of their own.
+        weighted_ops: layers that run in integers.
+        quantized_ops: other ops that run in integers and write an encoding of their own.
+        unary_ops: element-wise ops; a chain of them that depends on one tensor is computed by
+            table, and only its end is encoded.
         passthrough_ops: ops that move values about; the output keeps its input's encoding.
         fused_activations: activations computed inside the layer before them, for free.
         float_ops: whether other ops may run in float between quantized tensors.
@@ -43,7 +46,9 @@ class TargetSpec:
     precisions: frozenset[Precision]
     weights: Literal["per_channel", "per_tensor"] = "per_channel"
     granularities: frozenset[str] = frozenset({"per_channel", "per_tensor"})
+    weighted_ops: frozenset[str] = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
     quantized_ops: frozenset[str] = frozenset()
+    unary_ops: frozenset[str] = frozenset()
     passthrough_ops: frozenset[str] = frozenset()
     fused_activations: frozenset[str] = frozenset({"Relu", "Clip"})
     float_ops: bool = True
