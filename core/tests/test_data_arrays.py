@@ -1,4 +1,5 @@
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -37,12 +38,34 @@ def test_float32_goes_in_as_it_is(tmp_path):
     assert (about["count"], about["preprocess"], about["reader"]) == (7, "", "arrays")
 
 
-def test_an_npy_and_an_uncompressed_npz_are_mapped_not_loaded(tmp_path):
-    np.savez(tmp_path / "x.npz", input=np.asfortranarray(PLANES))
-    for path in (saved(tmp_path, PLANES), tmp_path / "x.npz"):
-        array = opened(path).feeds["input"].array
-        assert isinstance(array, np.memmap)
-        assert np.array_equal(array, PLANES)
+def resident_kb():
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0])
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+@pytest.mark.parametrize("save", ["npy", "npz", "compressed"])
+def test_reading_takes_no_more_memory_for_more_samples(tmp_path, monkeypatch, save):
+    monkeypatch.setattr("fewbits.builtin.arrayfile.HELD_BYTES", 1 << 20)
+    spec = InputSpec("input", (None, 1 << 18), np.dtype(np.float32))
+    array = np.broadcast_to(np.float32(3), (64, 1 << 18))
+    path = tmp_path / f"x.{save[:3].replace('com', 'npz')}"
+    {"npy": np.save, "npz": np.savez, "compressed": np.savez_compressed}[save](path, array)
+    dataset = opened(path, spec)
+    before, after = resident_kb(), []
+    for batch in dataset.batches(2):
+        assert (batch.inputs["input"] == 3).all()
+        after.append(resident_kb())
+        del batch
+    assert max(after) - before < 24 << 10, "64 MB were read"
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_large_compressed_array_goes_through_a_temporary_file(tmp_path, monkeypatch, order):
+    np.savez_compressed(tmp_path / "a.npz", input=np.asarray(PLANES, order=order))
+    held = whole(opened(tmp_path / "a.npz"))
+    monkeypatch.setattr("fewbits.builtin.arrayfile.HELD_BYTES", 0)
+    assert np.array_equal(whole(opened(tmp_path / "a.npz")), held)
 
 
 def test_pictures_go_through_the_preprocessing(tmp_path):
@@ -280,7 +303,9 @@ def test_a_damaged_file_is_an_error_that_names_it(tmp_path, compressed, part):
             whole(opened(path))
 
 
-def test_a_damaged_member_is_an_error_that_names_its_key(tmp_path):
+@pytest.mark.parametrize("held", [0, 1 << 20])
+def test_a_damaged_member_is_an_error_that_names_its_key(tmp_path, monkeypatch, held):
+    monkeypatch.setattr("fewbits.builtin.arrayfile.HELD_BYTES", held)
     np.savez_compressed(tmp_path / "a.npz", x=PLANES)
     data = bytearray((tmp_path / "a.npz").read_bytes())
     data[len(data) // 2] ^= 0xFF

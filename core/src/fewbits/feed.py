@@ -12,6 +12,7 @@ from PIL import Image
 from fewbits.data import Batch, InputSpec, Request
 from fewbits.errors import DataError
 from fewbits.filedata import FileDataset
+from fewbits.mapped import Samples
 from fewbits.preprocess import EXAMPLE, Preprocess
 
 
@@ -28,7 +29,7 @@ class Feed:
 
     spec: InputSpec
     where: str
-    array: NDArray[Any]
+    array: Samples
     preprocess: Preprocess | None
 
     @property
@@ -46,7 +47,8 @@ class Feed:
         """
         raw = np.ascontiguousarray(self.array[_as_slice(rows)])
         if self.preprocess is not None:
-            values: NDArray[Any] = _from_pictures(raw, self.preprocess, self.where)
+            pictures = raw[..., None] if raw.ndim == 3 else raw
+            values: NDArray[Any] = _from_pictures(pictures, self.preprocess, self.where)
         else:
             self._check_finite(raw, rows)
             values = raw
@@ -114,9 +116,7 @@ class FeedDataset(FileDataset):
         return {**about, "cast": casts} if casts else about
 
 
-def feed(
-    spec: InputSpec, array: NDArray[Any], where: str, preprocess: Preprocess | None = None
-) -> Feed:
+def feed(spec: InputSpec, array: Samples, where: str, preprocess: Preprocess | None = None) -> Feed:
     """Decide how an array becomes an input.
 
     Values of the input's type go in as they are, and neighbours of the type (float64, int32) are
@@ -131,13 +131,13 @@ def feed(
     Raises:
         DataError: type or shape do not fit, the array is empty, or the preprocessing is missing.
     """
-    if array.ndim == 0 or array.size == 0:
+    if 0 in (len(array.shape), *array.shape):
         raise DataError(
             f"{where} is empty: its shape is {array.shape}.",
             hint=f"The network's input is {spec}.",
         )
     if array.dtype == np.uint8 and spec.dtype != np.uint8:
-        return _checked(Feed(spec, where, *_pictures(array, spec, where, preprocess)))
+        return _checked(Feed(spec, where, array, _for_pictures(array, spec, where, preprocess)))
     if array.dtype.kind != spec.dtype.kind or not np.can_cast(array.dtype, spec.dtype, "same_kind"):
         raise DataError(
             f"{where} holds {array.dtype}, and the network's input is {spec}.",
@@ -146,13 +146,12 @@ def feed(
     return _checked(Feed(spec, where, array, None))
 
 
-def _pictures(
-    array: NDArray[Any], spec: InputSpec, where: str, preprocess: Preprocess | None
-) -> tuple[NDArray[Any], Preprocess]:
-    """Return uint8 pictures with a channel axis, and how they go in."""
-    if array.ndim == 3:
-        array = array[..., None]
-    if array.ndim != 4 or len(spec.shape) != 4 or array.shape[-1] not in (1, 3):
+def _for_pictures(
+    array: Samples, spec: InputSpec, where: str, preprocess: Preprocess | None
+) -> Preprocess:
+    """Return how uint8 arrays go in, once it is sure that they are pictures."""
+    depth = (*array.shape, 1)[3] if len(array.shape) in (3, 4) else 0
+    if depth not in (1, 3) or len(spec.shape) != 4:
         raise DataError(
             f"{where} is uint8 of shape {array.shape}, which are no pictures"
             f" (samples, height, width, 1 or 3) for the input {spec}.",
@@ -164,7 +163,7 @@ def _pictures(
             hint=f"Add what the network was trained with, such as --preprocess '{EXAMPLE}'"
             " (for plain pixels: 'mean=0,std=1').",
         )
-    return array, preprocess
+    return preprocess
 
 
 def _from_pictures(
@@ -204,7 +203,7 @@ def common_length(feeds: Mapping[str, Feed]) -> int:
     Raises:
         DataError: the inputs differ in it.
     """
-    lengths = {feed.where: len(feed.array) for feed in feeds.values()}
+    lengths = {feed.where: feed.array.shape[0] for feed in feeds.values()}
     if len(set(lengths.values())) > 1:
         said = ", ".join(f"{where} {length}" for where, length in lengths.items())
         raise DataError(

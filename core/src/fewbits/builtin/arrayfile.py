@@ -1,19 +1,25 @@
 """npy and npz files: their arrays by name, mapped into memory where the file allows it."""
 
+import shutil
 import struct
+import tempfile
+import weakref
 import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO
 
 import numpy as np
 from numpy.lib import format as npy_format
-from numpy.typing import NDArray
 
 from fewbits.errors import DataError, nearest
+from fewbits.mapped import Samples, map_npy
 
 PICTURE_KEYS = ("images", "x", "data", "input", "arr_0")
+
+#: A compressed array up to this size is held in memory, a larger one in a temporary file.
+HELD_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -62,8 +68,8 @@ class ArrayFile:
             raise self._damaged(str(self.path), error) from error
         return tuple(name.removesuffix(".npy") for name in names if name.endswith(".npy"))
 
-    def load(self, key: str) -> NDArray[Any]:
-        """Return an array: mapped from an npy or an uncompressed npz, read from a compressed one.
+    def load(self, key: str) -> Samples:
+        """Return an array: mapped where the file holds its bytes as they are, read otherwise.
 
         Raises:
             DataError: the key is missing, the file is damaged, or it holds Python objects.
@@ -72,19 +78,10 @@ class ArrayFile:
             raise DataError(f"{self.path} has no array '{key}'.", hint=nearest(key, self.keys()))
         try:
             if not self.is_npz:
-                array: NDArray[Any] = np.load(self.path, mmap_mode="r", allow_pickle=False)
-                return array
-            return self._load_member(key)
+                return map_npy(self.path, 0)
+            return _load_member(self.path, f"{key}.npy")
         except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
             raise self._damaged(self.where(key), error) from error
-
-    def _load_member(self, key: str) -> NDArray[Any]:
-        mapped = _map_stored(self.path, f"{key}.npy")
-        if mapped is not None:
-            return mapped
-        with np.load(self.path, allow_pickle=False) as archive:
-            array: NDArray[Any] = archive[key]
-        return array
 
     def _damaged(self, where: str, error: Exception) -> DataError:
         return DataError(
@@ -155,27 +152,35 @@ def _is_label(key: str) -> bool:
     return key == "y" or key.startswith("y_") or key.endswith(("labels", "names"))
 
 
-def _map_stored(path: Path, member: str) -> NDArray[Any] | None:
-    """Map an uncompressed member of an npz; None where it has to be read instead."""
+def _load_member(path: Path, member: str) -> Samples:
+    """Map an uncompressed member in place, a large compressed one in a temporary file."""
     with zipfile.ZipFile(path) as archive:
         info = archive.getinfo(member)
-    if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
-        return None
+        if info.compress_type == zipfile.ZIP_STORED and not info.flag_bits & 1:
+            return map_npy(path, _data_offset(path, info))
+        with archive.open(info) as stream:
+            if info.file_size <= HELD_BYTES:
+                return np.asarray(npy_format.read_array(stream, allow_pickle=False))
+            return _spilled(stream)
+
+
+def _data_offset(path: Path, info: zipfile.ZipInfo) -> int:
+    """Return where a member's bytes begin: its local header has lengths of its own."""
     with path.open("rb") as stream:
         stream.seek(info.header_offset)
-        # The local header repeats the name and may pad: its own lengths say where data begins.
         name_length, extra_length = struct.unpack("<26xHH", stream.read(30))
-        stream.seek(name_length + extra_length, 1)
-        version = npy_format.read_magic(stream)
-        readers = {
-            (1, 0): npy_format.read_array_header_1_0,
-            (2, 0): npy_format.read_array_header_2_0,
-        }
-        if version not in readers:
-            return None
-        shape, fortran, dtype = readers[version](stream)
-        if dtype.hasobject or 0 in shape:
-            return None
-        order: Literal["F", "C"] = "F" if fortran else "C"
-        offset = stream.tell()
-    return np.memmap(path, dtype, "r", offset, shape, order)
+    return info.header_offset + 30 + int(name_length) + int(extra_length)
+
+
+def _spilled(stream: IO[bytes]) -> Samples:
+    """Map a copy on disk that goes away with the array."""
+    copy = tempfile.TemporaryFile(prefix="fewbits-")  # noqa: SIM115 - the array outlives this
+    try:
+        shutil.copyfileobj(stream, copy, 1 << 20)
+        copy.flush()
+        array = map_npy(copy, 0)
+    except BaseException:
+        copy.close()
+        raise
+    weakref.finalize(array, copy.close)
+    return array

@@ -46,4 +46,4 @@ def _labels(file: ArrayFile, key: str, length: int) -> NDArray[np.int64] | None:
     name = file.labels_key(key)
     if name is None:
         return None
-    return checked_labels(file.load(name), length, file.where(name), file.where(key))
+    return checked_labels(file.load(name)[...], length, file.where(name), file.where(key))
