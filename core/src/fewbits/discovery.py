@@ -11,7 +11,7 @@ import traceback
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import Distribution, EntryPoint, distributions
+from importlib.metadata import Distribution, EntryPoint, MetadataPathFinder, distributions
 from typing import Any, Literal
 
 from stevedore.extension import Extension, ExtensionManager
@@ -145,6 +145,7 @@ def find(disabled: Collection[str], path: Sequence[str] | None) -> list[Found]:
         path: folders to look in; `sys.path` by default.
     """
     importlib.invalidate_caches()
+    MetadataPathFinder().invalidate_caches()  # Python 3.11 leaves this one out of the line above
     candidates, unreadable = _read_metadata(path)
     verdicts = {c: _disabled(c, disabled) or _incompatible(c) for c in candidates}
     verdicts |= _clashes([c for c, verdict in verdicts.items() if verdict is None])
