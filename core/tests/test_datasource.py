@@ -158,3 +158,20 @@ def test_arrays_in_memory_follow_the_rules_of_files(tmp_path):
 def test_arrays_in_memory_that_do_not_fit(arrays, labels, message):
     with pytest.raises(DataError, match=message):
         from_arrays(arrays, SPECS, labels=labels)
+
+
+@pytest.mark.parametrize("channels", ["RGB", "BGR", "GRAY"])
+@pytest.mark.parametrize("resize", [None, 4, (5, 6)])
+def test_the_same_pictures_as_files_and_as_an_array_give_the_same_inputs(
+    tmp_path, channels, resize
+):
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 7, 9, 3), np.uint8)
+    for index, pixels in enumerate(pictures):
+        Image.fromarray(pixels).save(tmp_path / f"{index}.png")
+    said = Preprocess(resize=resize, crop=4, channels=channels, mean=(7,), std=(3,))
+    depth = 1 if channels == "GRAY" else 3
+    specs = (InputSpec("input", (None, depth, 4, 4), np.dtype(np.float32)),)
+    files = open_dataset(tmp_path, specs, registry=BUILTIN, preprocess=said)
+    arrays = from_arrays(pictures, specs, preprocess=said)
+    for file, array in zip(files.batches(2), arrays.batches(2), strict=True):
+        assert np.array_equal(file.inputs["input"], array.inputs["input"])

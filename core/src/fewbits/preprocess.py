@@ -114,13 +114,18 @@ class Preprocess(Options):
         return self.normalize(self.pixels(image, name), name)
 
     def pixels(self, image: "Image", name: str = "the picture") -> NDArray[np.uint8]:
-        """Resize and crop; return uint8 `(height, width, channels)`, channels not yet ordered.
+        """Make grey if asked, resize and crop; red, green and blue are not yet reordered.
+
+        Returns:
+            uint8 `(height, width, channels)`.
 
         Raises:
             DataError: the crop is larger than the picture.
         """
         from fewbits.pictures import centre_crop, resize
 
+        if self.channels == "GRAY" and image.mode == "RGB":
+            image = image.convert("L")
         if self.resize is not None:
             image = resize(image, self.resize, self.interpolation)
         if self.crop is not None:
