@@ -191,6 +191,14 @@ def test_the_digest_sees_each_field_of_an_encoding(change):
     assert archive.digest(model.replace(encodings=other)) != archive.digest(model)
 
 
+def test_equal_mappings_are_the_same_however_they_were_built(tmp_path):
+    model = full_model()
+    turned = model.replace(encodings=dict(reversed(model.encodings.items())))
+    assert archive.digest(turned) == archive.digest(model)
+    archive.write(turned, tmp_path / "m")
+    assert list(archive.read(tmp_path / "m").encodings) == list(reversed(model.encodings))
+
+
 def test_the_digest_does_not_see_name_history_and_ancestors():
     model = full_model()
     other = model.replace(name="x", history=(), ancestors=())

@@ -10,122 +10,37 @@ Every function takes a `registry`; by default the installed plugins are discover
 in FEWBITS_DISABLE.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from fewbits import archive, runner
 from fewbits.atomic import write_bytes
 from fewbits.compiling import compile_model, quantized
-from fewbits.container import sha256
-from fewbits.data import ArrayDataset, Dataset, input_specs_of, take
-from fewbits.datasource import open_dataset
-from fewbits.errors import ModelError, UsageError, nearest
+from fewbits.data import Dataset
+from fewbits.errors import UsageError, nearest
 from fewbits.evaluation import Evaluation
 from fewbits.evaluation import evaluate as measure
-from fewbits.interfaces import Evaluator, Frontend, Runnable, Target
+from fewbits.interfaces import Evaluator, Runnable, Target
 from fewbits.model import Model, Stage
-from fewbits.planning import QUANTIZE
+from fewbits.opening import Data, Steps, as_recipe, open_data, parse
 from fewbits.plugins import Registry, from_environment
-from fewbits.preprocess import Preprocess, parse_preprocess
-from fewbits.provenance import Report, StepRecord
-from fewbits.recipe import Recipe, Step, parse_step
 from fewbits.replaying import Replayed
 from fewbits.replaying import replay as run_again
 
-Data = Dataset | str | Path | NDArray[Any] | Mapping[str, NDArray[Any]]
-Steps = Recipe | str | Path | Sequence[str | Step]
+__all__ = [
+    "as_recipe",
+    "compile",
+    "compiled",
+    "evaluate",
+    "load",
+    "open_data",
+    "optimize",
+    "parse",
+    "replay",
+    "save",
+]
+
 RUNS_ON = ("native", "full_precision", "emulator")
-
-
-def parse(
-    path: str | Path,
-    *,
-    frontend: str | None = None,
-    preprocess: Preprocess | str | None = None,
-    start_node_names: Sequence[str] = (),
-    end_node_names: Sequence[str] = (),
-    input_shape: Any = None,
-    registry: Registry | None = None,
-) -> Model:
-    """Read a network.
-
-    Args:
-        path: the file.
-        frontend: name of the frontend; found by the file's ending by default.
-        preprocess: how pictures become inputs, as an object or as `resize=256,crop=224,…`; stays
-            with the model.
-        start_node_names: cut off what lies before these nodes.
-        end_node_names: cut off what lies behind these nodes.
-        input_shape: sizes for dynamic dimensions, as the frontend takes them.
-        registry: the plugins.
-
-    Returns:
-        The model at stage `parsed`; its history begins with the frontend and the file's digest.
-
-    Raises:
-        ModelError: the file cannot be read, or holds what cannot be handled.
-    """
-    path, plugins = Path(path), registry or from_environment()
-    data = _file_bytes_digest(path)
-    name = frontend or _frontend_for(path, plugins)
-    asked = {
-        "start_node_names": list(start_node_names),
-        "end_node_names": list(end_node_names),
-        "input_shape": input_shape,
-    }
-    reader: Frontend = plugins.create("frontend", name, {k: v for k, v in asked.items() if v})
-    model = reader.parse(path)
-    said = parse_preprocess(preprocess) if isinstance(preprocess, str) else preprocess
-    model = model if said is None else model.replace(preprocess=said)
-    origin = plugins.get("frontend", name).record
-    record = StepRecord(
-        use=name,
-        distribution=origin.distribution,
-        version=origin.version,
-        options=reader.options.model_dump(mode="json"),
-        seed=0,
-        data={"path": str(path), "digest": data},
-        target="",
-        input_digest=data,
-        output_digest=archive.digest(model),
-        seconds=0.0,
-        report=Report(True, f"read {path.name}"),
-    )
-    return model.replace(history=(*model.history, record))
-
-
-def _file_bytes_digest(path: Path) -> str:
-    if path.suffix == ".fewbits":
-        raise UsageError(f"{path} is an archive, parsed already.", hint="Use fewbits.load.")
-    try:
-        return sha256(path.read_bytes())
-    except OSError as error:
-        raise ModelError(
-            f"{path} cannot be read: {error.strerror}.", hint="Check the path."
-        ) from error
-
-
-def _frontend_for(path: Path, registry: Registry) -> str:
-    endings: dict[str, list[str]] = {}
-    for each in registry.components("frontend"):
-        name = each.component.name
-        for suffix in registry.load("frontend", name).suffixes:
-            endings.setdefault(suffix.lower(), []).append(name)
-    names = endings.get(path.suffix.lower(), [])
-    if len(names) == 1:
-        return names[0]
-    if names:
-        raise UsageError(
-            f"Several frontends read {path.suffix}: {', '.join(names)}.", hint="Name the frontend."
-        )
-    raise ModelError(
-        f"No frontend reads '{path.name}'.",
-        hint=f"Endings that are read: {', '.join(sorted(endings)) or 'none'}.",
-    )
 
 
 def optimize(
@@ -182,39 +97,6 @@ def optimize(
         checkpoint=None if checkpoint is None else Path(checkpoint),
         resume=resume,
     )
-
-
-def as_recipe(steps: Steps | None) -> Recipe:
-    """Return the recipe that `optimize` understands by `steps`.
-
-    >>> as_recipe(["tse", "quantize:precision=a8_w4"]).steps[1].options
-    {'precision': 'a8_w4'}
-    """
-    if steps is None:
-        return Recipe((Step(QUANTIZE),))
-    if isinstance(steps, Recipe):
-        return steps
-    if isinstance(steps, str | Path):
-        is_file = isinstance(steps, Path) or steps.endswith(".toml")
-        return Recipe.load(steps) if is_file else Recipe((parse_step(str(steps)),))
-    return Recipe(tuple(s if isinstance(s, Step) else parse_step(s) for s in steps))
-
-
-def open_data(data: Data, model: Model, registry: Registry, count: int | None = None) -> Dataset:
-    """Return `data` as a Dataset for the model's inputs, the first `count` samples of it.
-
-    Raises:
-        DataError: it cannot be read or does not fit the model.
-    """
-    specs = input_specs_of(model)
-    if isinstance(data, str | Path):
-        return open_dataset(
-            data, specs, registry=registry, preprocess=model.preprocess, count=count
-        )
-    if isinstance(data, np.ndarray):
-        data = {specs[0].name: data}
-    dataset = data if isinstance(data, Dataset) else ArrayDataset(data)
-    return dataset if count is None else take(dataset, count)
 
 
 def evaluate(

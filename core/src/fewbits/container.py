@@ -28,8 +28,8 @@ def sha256(data: bytes) -> str:
 
 
 def to_json(value: Any) -> bytes:
-    """Write JSON that is the same for equal values and pleasant to read."""
-    text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=True)
+    """Write JSON that is pleasant to read; keys stay in their order."""
+    text = json.dumps(value, indent=1, ensure_ascii=False)
     return text.encode() + b"\n"
 
 

@@ -125,7 +125,7 @@ def _check_parts(stages: tuple[StageOutline, ...], parts: Mapping[str, Any]) -> 
 
 def content_digest(digests: Mapping[str, str]) -> str:
     """Return the digest of a stage's parts, given the digest of each by name."""
-    return sha256(to_json(dict(digests)))
+    return sha256(to_json(dict(sorted(digests.items()))))
 
 
 def stage_digest(stage: str, content: str) -> str:

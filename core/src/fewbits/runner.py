@@ -18,7 +18,7 @@ from fewbits.outline import stage_digest
 from fewbits.planning import Planned, plan
 from fewbits.provenance import StepRecord
 from fewbits.recipe import Recipe
-from fewbits.serialize import freeze
+from fewbits.serialize import freeze, in_order
 
 if TYPE_CHECKING:
     from fewbits.plugins import Registry
@@ -143,13 +143,15 @@ def perform(model: Model, planned: Planned, setting: Setting) -> Model:
     _check_result(model, planned, result)
     new = result.model
     freeze(new.network)
-    out = model.advance(
-        planned.algorithm.stage,
-        network=new.network,
-        encodings=new.encodings,
-        precisions=new.precisions,
-        masks=new.masks,
-        preprocess=new.preprocess,
+    out = in_order(
+        model.advance(
+            planned.algorithm.stage,
+            network=new.network,
+            encodings=new.encodings,
+            precisions=new.precisions,
+            masks=new.masks,
+            preprocess=new.preprocess,
+        )
     )
     after = archive.content(out)
     _check_honesty(model, planned, result, before, after)

@@ -12,7 +12,7 @@ give equal bytes, and what is read gives the bytes that were read.
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import onnx
@@ -36,9 +36,12 @@ _INTEGERS = {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64
 _DTYPES = frozenset({"float64", "float32", "float16", "bool", *_INTEGERS})
 _BAD = "The file is damaged or was changed: make it again, or fetch a fresh copy."
 
+ValueT = TypeVar("ValueT")
+
 
 def to_parts(model: Model) -> dict[str, bytes]:
     """Return the model's content, without its stage, name, history and ancestors, part by part."""
+    model = in_order(model)
     weights = _weights(model.graph)
     packed = safetensors.numpy.save(weights)
     described, arrays = _encodings(model)
@@ -75,6 +78,27 @@ def from_parts(parts: Mapping[str, bytes], *, name: str, stage: Stage) -> Model:
         masks={k: _unpack(arrays[f"mask/{k}"], v) for k, v in described["masks"].items()},
         preprocess=None if said is None else Preprocess.model_validate(json.loads(said)),
     )
+
+
+def in_order(model: Model) -> Model:
+    """Return the model with encodings, precisions and masks in the order of the network.
+
+    Mappings that are equal then also read, print and compile the same, however they were built.
+    """
+    nodes = [str(node.name) for node in model.graph]
+    made = [str(value.name) for node in model.graph for value in node.outputs]
+    values = [*model.input_names, *model.graph.initializers, *made]
+    return model.replace(
+        encodings=_sorted(model.encodings, values),
+        precisions=_sorted(model.precisions, nodes),
+        masks=_sorted(model.masks, values),
+    )
+
+
+def _sorted(mapping: Mapping[str, ValueT], names: list[str]) -> dict[str, ValueT]:
+    place = {name: index for index, name in enumerate(names)}
+    order = sorted(mapping, key=lambda name: (place.get(name, len(names)), name))
+    return {name: mapping[name] for name in order}
 
 
 def freeze(network: ir.Model) -> None:
