@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from fewbits.data import Batch, InputSpec, Request
 from fewbits.errors import DataError
 from fewbits.filedata import FileDataset
 from fewbits.mapped import Samples
+from fewbits.pictures import from_pixels
 from fewbits.preprocess import EXAMPLE, Preprocess
 
 
@@ -172,11 +172,8 @@ def _from_pictures(
     """Preprocess uint8 `(batch, height, width, channels)`; all at once unless they change size."""
     if preprocess.resize is None and preprocess.crop is None:
         return preprocess.normalize(raw, where)
-    grey = raw.shape[-1] == 1
-    images = (Image.fromarray(pixels[..., 0] if grey else pixels) for pixels in raw)
-    return preprocess.normalize(
-        np.stack([preprocess.pixels(image, where) for image in images]), where
-    )
+    pixels = [preprocess.pixels(from_pixels(picture), where) for picture in raw]
+    return preprocess.normalize(np.stack(pixels), where)
 
 
 def _checked(feed: Feed) -> Feed:

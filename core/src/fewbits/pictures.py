@@ -3,6 +3,7 @@
 import io
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from fewbits.errors import DataError, FewbitsError
@@ -50,6 +51,11 @@ def _eight_bits(image: Image.Image, name: str) -> Image.Image:
             hint="Save it with 8 or 16 bits a channel, or give the values as a float32 npy.",
         )
     return image.convert("RGBA") if image.mode in ("P", "PA") else image
+
+
+def from_pixels(pixels: NDArray[np.uint8]) -> Image.Image:
+    """Return uint8 `(height, width, 1 or 3)` as a picture, grey or RGB."""
+    return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
 
 
 def resize(
