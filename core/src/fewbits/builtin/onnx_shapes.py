@@ -31,11 +31,20 @@ def through_onnx(network: ir.Model, function: Callable[[onnx.ModelProto], T]) ->
 def check_graph(network: ir.Model) -> None:
     """Raise ModelError when a node has attributes or inputs that its op does not know."""
     try:
-        through_onnx(network, onnx.checker.check_model)
+        through_onnx(network, _check)
     except onnx.checker.ValidationError as error:
         raise ModelError(
             f"The network is no valid ONNX: {_short(error)}", hint="Export the network again."
         ) from error
+
+
+def _check(proto: onnx.ModelProto) -> None:
+    """Check a graph; outputs need no shape yet, which the checker would ask for."""
+    for output in proto.graph.output:
+        tensor = output.type.tensor_type
+        tensor.shape.SetInParent()
+        tensor.elem_type = tensor.elem_type or onnx.TensorProto.FLOAT
+    onnx.checker.check_model(proto)
 
 
 def check_shapes(network: ir.Model) -> None:
