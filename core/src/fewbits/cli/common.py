@@ -144,11 +144,14 @@ Quiet = Annotated[
     typer.Option("--quiet", "-q", callback=_set_quiet, help="Print errors and warnings only."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random.")]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Seed of everything random.")]
 Threads = Annotated[
-    int | None, typer.Option("--threads", min=1, help="Threads to use; default: all cores.")
+    int | None,
+    typer.Option("--threads", metavar="N", min=1, help="Threads to use; default: all cores."),
 ]
-BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Samples per run.")]
+BatchSize = Annotated[
+    int, typer.Option("--batch-size", metavar="N", min=1, help="Samples per run.")
+]
 
 
 def command(help_text: str | None = None) -> typer.Typer:

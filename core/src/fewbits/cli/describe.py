@@ -47,7 +47,8 @@ def describe(
     ctx: typer.Context,
     name: Annotated[str, typer.Argument(help="The component's name, as in `fewbits list`.")],
     kind: Annotated[
-        str | None, typer.Option("--kind", help="Which one, where two kinds share the name.")
+        str | None,
+        typer.Option("--kind", metavar="KIND", help="Which one, where two kinds share the name."),
     ] = None,
     json: Json = False,
     no_plugin: NoPlugin = None,

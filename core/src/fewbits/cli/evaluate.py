@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,7 +14,6 @@ from fewbits.cli.source import (
     EndNodes,
     HwArch,
     InputShape,
-    Output,
     ParseFlags,
     PreprocessText,
     Run,
@@ -57,6 +57,7 @@ def evaluate(
         Runs,
         typer.Option(
             "--target",
+            metavar="|".join(Runs),
             help="native: the network as parsed; full_precision: after the full-precision steps; "
             "emulator: quantized, with the device's numerics.",
         ),
@@ -77,7 +78,12 @@ def evaluate(
     calib_path: CalibPath = None,
     calib_count: CalibCount = None,
     hw_arch: HwArch = "cpu",
-    output: Output = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="PATH", help="Also write the archive that was measured here."
+        ),
+    ] = None,
     start_node_names: StartNodes = None,
     end_node_names: EndNodes = None,
     input_shape: InputShape = None,
