@@ -69,6 +69,13 @@ def test_class_folders_are_numbered_by_name(tmp_path):
     assert values(dataset) == [1, 2, 3]
 
 
+def test_a_class_folder_without_pictures_keeps_its_index(tmp_path):
+    picture(tmp_path / "a" / "deeper" / "x.png", 1)
+    (tmp_path / "b").mkdir()
+    picture(tmp_path / "c" / "x.png", 2)
+    assert opened(tmp_path).labels.tolist() == [0, 2]
+
+
 def test_loose_pictures_are_sorted_and_have_no_labels(tmp_path):
     for name, value in (("b.png", 2), ("a.png", 1), (".hidden.png", 9)):
         picture(tmp_path / name, value)
@@ -189,6 +196,22 @@ def test_a_picture_of_the_wrong_size_is_named_with_both_sizes(tmp_path):
     with pytest.raises(DataError, match=r"b\.png \(9x10\).*\(batch, 3, 8, 8\)") as caught:
         values(opened(tmp_path, preprocess=Preprocess()))
     assert "--preprocess" in caught.value.hint
+
+
+def test_pictures_of_different_sizes_cannot_share_a_batch(tmp_path):
+    picture(tmp_path / "a.png", 1)
+    picture(tmp_path / "b.png", 2, size=(8, 9))
+    spec = InputSpec("input", (None, 3, None, None), np.dtype(np.float32))
+    dataset = opened(tmp_path, preprocess=Preprocess(), spec=spec)
+    assert values(dataset, 1) == [1, 2]
+    with pytest.raises(DataError, match=r"\(3, 8, 8\) and \(3, 9, 8\)"):
+        values(dataset, 2)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_the_number_of_threads_changes_nothing(listed, workers):
+    reader = ImageReader(ImageReader.Options(workers=workers))
+    assert values(reader.open(Request(str(listed), (SPEC,), PLAIN))) == list(range(7))
 
 
 @pytest.mark.parametrize(

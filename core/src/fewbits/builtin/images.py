@@ -103,7 +103,7 @@ class ImageDataset(FileDataset):
                 if len(held) == size or start + len(held) == len(self):
                     labels = None if self.labels is None else self.labels[start : start + size]
                     start += len(held)
-                    batch = Batch({spec.name: np.stack(held)}, labels)
+                    batch = Batch({spec.name: _stacked(held, self.request.path)}, labels)
                     held.clear()
                     yield batch
         finally:
@@ -137,6 +137,16 @@ class ImageDataset(FileDataset):
         if not spec.fits((1, *array.shape)):
             raise _misfit(f"{name} ({image.height}x{image.width})", array.shape, spec)
         return array.astype(spec.dtype, copy=False)
+
+
+def _stacked(arrays: list[NDArray[Any]], path: str) -> NDArray[Any]:
+    shapes = sorted({array.shape for array in arrays})
+    if len(shapes) > 1:
+        raise DataError(
+            f"Pictures in {path} become {shapes[0]} and {shapes[-1]}, and cannot share a batch.",
+            hint=f"Give all one size in --preprocess, such as '{EXAMPLE}'.",
+        )
+    return np.stack(arrays)
 
 
 def _one_input(request: Request) -> InputSpec:
