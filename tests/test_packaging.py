@@ -67,6 +67,12 @@ def test_readme_lists_every_distribution_with_its_folder():
     assert rows == [("fewbits", "."), *((project(m)["name"], f"{place(m)}/") for m in MEMBERS)]
 
 
+def test_index_of_the_docs_names_every_page():
+    named = set(re.findall(r"\]\(([\w/-]+\.md)\)", (ROOT / "docs/index.md").read_text()))
+    pages = {path.relative_to(ROOT / "docs").as_posix() for path in ROOT.glob("docs/**/*.md")}
+    assert named == pages - {"index.md"}
+
+
 def test_changelog_begins_with_what_is_unreleased():
     headings = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
     assert headings[0] == "Unreleased"
