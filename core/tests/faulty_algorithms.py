@@ -56,6 +56,44 @@ class TestSound(Contract):
     Fault = Negate
 
 
+class ZeroBiases(Algorithm):
+    """Sets every bias of a quantized model to zero: sound, and it keeps to the grid."""
+
+    name = "zero-biases"
+    stage = Stage.QUANTIZED
+    value = 0.0
+
+    def apply(self, model, context):
+        network = model.copy().network
+        notes = []
+        for layer in layers(network.graph):
+            set_constant(layer.bias, np.full_like(constant(layer.bias), self.value))
+            notes.append(LayerNote(layer.name, "zeroed"))
+        report = Report(True, "Zeroed every bias.", tuple(notes))
+        return Result(model.advance(self.stage, network=network), report)
+
+
+class TestSoundAfterQuantization(Contract):
+    Fault = ZeroBiases
+
+
+class TestLeavesTheGridAfterQuantization(Contract):
+    caught = ("test_quantized_weights_lie_on_their_grids",)
+
+    class Fault(ZeroBiases):
+        value = 0.0123456
+
+
+class TestCountsBackwards(Contract):
+    caught = ("test_progress_is_told_in_order",)
+
+    class Fault(Negate):
+        def apply(self, model, context):
+            for done in (1, 3, 2):
+                context.progress("negate", done, 3, "layers")
+            return super().apply(model, context)
+
+
 class TestSpoilsItsInput(Contract):
     caught = (
         "test_input_model_is_untouched",

@@ -40,7 +40,7 @@ class TestQuantizerSound(QuantizerFaults):
 
 
 class TestQuantizerLeavesTheGrid(QuantizerFaults):
-    caught = ("test_weights_and_biases_lie_on_their_grids",)
+    caught = ("test_quantized_weights_lie_on_their_grids",)
 
     class Fault(Quantizer):
         def spoil(self, model):

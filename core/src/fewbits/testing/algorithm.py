@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import ClassVar
 
@@ -12,8 +12,9 @@ import pytest
 from fewbits.archive import content, digest
 from fewbits.errors import DataError
 from fewbits.graph import constant, layers, set_constant
-from fewbits.interfaces import Algorithm, Configurable, Context, Quantizer, Result, Target
+from fewbits.interfaces import Algorithm, Configurable, Quantizer, Result, Target
 from fewbits.model import Model, Stage
+from fewbits.numerics import fake_quantize
 from fewbits.provenance import Report
 from fewbits.testing import toys
 from fewbits.testing.component import ComponentContract
@@ -29,14 +30,24 @@ from fewbits.testing.inspection import (
     writeable,
 )
 
+Told = tuple[str, int, int | None, str]
+
 
 @dataclass(frozen=True)
 class Outcome:
-    """One run of an algorithm: what went in, what came out, and what the input was before."""
+    """One run of an algorithm.
+
+    Args:
+        given: the model that went in.
+        contents: what that model held before.
+        result: what came out.
+        told: the progress that was reported: label, done, total, unit.
+    """
 
     given: Model
     contents: dict[str, str]
     result: Result
+    told: tuple[Told, ...] = ()
 
     @property
     def model(self) -> Model:
@@ -149,6 +160,24 @@ class AlgorithmContract(ComponentContract):
         left = [n.layer for n in outcome.report.layers if not n.reason and _same(outcome, n.layer)]
         assert not left, "these layers did not change, and the report gives no reason"
 
+    def test_progress_is_told_in_order(self, outcome: Outcome) -> None:
+        done_before: dict[str, int] = {}
+        for label, done, total, unit in outcome.told:
+            assert label, "name what is being done"
+            assert unit, "name what is counted"
+            assert done == 0 or done >= done_before.get(label, 0), label
+            assert total is None or done <= total, label
+            done_before[label] = done
+
+    def test_quantized_weights_lie_on_their_grids(self, outcome: Outcome) -> None:
+        held, encodings = weights(outcome.model), outcome.model.encodings
+        off = [
+            name
+            for name in held.keys() & encodings.keys()
+            if not np.array_equal(fake_quantize(held[name], encodings[name]), held[name])
+        ]
+        assert not off, "rounding these again changes them"
+
     def test_masked_weights_stay_zero(self, algorithm: Algorithm, target: Target, toy: str) -> None:
         given = prepare(algorithm, masked(toys.TOYS[toy]()), target)
         model = apply(algorithm, given, target).model
@@ -189,13 +218,16 @@ def prepare(algorithm: Algorithm, model: Model, target: Target) -> Model:
         return model
     from fewbits.builtin.uniform import UniformQuantizer
 
-    return UniformQuantizer().apply(model, _context(model, target)).model
+    return apply(UniformQuantizer(), model, target).model
 
 
 def apply(algorithm: Algorithm, model: Model, target: Target) -> Outcome:
     """Run `algorithm` on `model` with 32 samples, a fresh generator and one thread."""
-    before = contents(model)
-    return Outcome(model, before, algorithm.apply(model, _context(model, target)))
+    before, told = contents(model), list[Told]()
+    recording = replace(
+        context(target, toys.calibration(model)), progress=lambda *event: told.append(event)
+    )
+    return Outcome(model, before, algorithm.apply(model, recording), tuple(told))
 
 
 def masked(model: Model, seed: int = 0) -> Model:
@@ -210,10 +242,6 @@ def masked(model: Model, seed: int = 0) -> Model:
         set_constant(value, np.where(mask, array, np.zeros((), array.dtype)))
         masks[str(value.name)] = mask
     return result.replace(masks=masks)
-
-
-def _context(model: Model, target: Target) -> Context:
-    return context(target, toys.calibration(model))
 
 
 def _same(outcome: Outcome, layer: str) -> bool:
