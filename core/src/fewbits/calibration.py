@@ -4,8 +4,8 @@ Whole activations never leave the runtime: extremes come from pooling ops, which
 keeps in its blocked layout, and histograms from an evenly spaced sample of each tensor.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,24 +31,26 @@ class TensorStatistics:
         high: largest value, at least 0.
         count: how many calibration samples were seen.
         histogram: of an evenly spaced sample of the values, or None.
+        mean: mean of each channel (axis 1), float64, `(channels,)`, or None.
     """
 
     low: float
     high: float
     count: int
     histogram: Histogram | None = None
+    mean: NDArray[np.float64] | None = None
 
     def merge(self, other: "TensorStatistics") -> "TensorStatistics":
         """Return the statistics of both sets of samples."""
         histogram = self.histogram
         if histogram is not None and other.histogram is not None:
             histogram = histogram.merge(other.histogram)
-        return TensorStatistics(
-            min(self.low, other.low),
-            max(self.high, other.high),
-            self.count + other.count,
-            histogram,
-        )
+        count = self.count + other.count
+        mean = self.mean
+        if mean is not None and other.mean is not None:
+            mean = (mean * self.count + other.mean * other.count) / count
+        low, high = min(self.low, other.low), max(self.high, other.high)
+        return TensorStatistics(low, high, count, histogram, mean)
 
 
 @dataclass(frozen=True)
@@ -58,10 +60,21 @@ class _Tap:
     low: str | None
     high: str
     sample: str | None
+    mean: str | None
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names that are there."""
+        return tuple(n for n in (self.low, self.high, self.sample, self.mean) if n is not None)
 
 
 def collect(
-    model: Model, names: Iterable[str], context: Context, *, histograms: bool = False
+    model: Model,
+    names: Iterable[str],
+    context: Context,
+    *,
+    histograms: bool = False,
+    means: Collection[str] = (),
 ) -> dict[str, TensorStatistics]:
     """Run the calibration data through a model once and return statistics by tensor name.
 
@@ -70,6 +83,7 @@ def collect(
         names: tensors to watch: graph inputs, initializers, node outputs.
         context: gives the data, the batch size, threads and progress.
         histograms: whether to sample values too; about a fifth more time.
+        means: those of `names` whose mean per channel is wanted; their channels lie on axis 1.
 
     Raises:
         DataError: there is no calibration data.
@@ -80,13 +94,17 @@ def collect(
     values = values_by_name(network.graph)
     watched = [_value(values, name) for name in names]
     fixed = {v: array for v in watched if (array := constant(v)) is not None}
-    taps = {str(v.name): _attach(network.graph, v, histograms) for v in watched if v not in fixed}
+    taps = {
+        str(v.name): _attach(network.graph, v, histograms, v.name in means)
+        for v in watched
+        if v not in fixed
+    }
     found = {
         str(v.name): statistics_of(a, a, a if histograms else None, 0) for v, a in fixed.items()
     }
     if not taps:
         return found
-    outputs = list(dict.fromkeys(n for t in taps.values() for n in (t.low, t.high, t.sample) if n))
+    outputs = list(dict.fromkeys(name for tap in taps.values() for name in tap.outputs))
     session = Session(network, threads=context.threads, outputs=outputs)
     batches = dataset.batches(context.batch_size)
     for batch in context.track(batches, "calibrate", len(dataset), "images"):
@@ -112,21 +130,24 @@ def _value(values: Mapping[str, ir.Value], name: str) -> ir.Value:
     return values[name]
 
 
-def _attach(graph: ir.Graph, value: ir.Value, histograms: bool) -> _Tap:
+def _attach(graph: ir.Graph, value: ir.Value, histograms: bool, with_mean: bool) -> _Tap:
     """Add the ops that watch a tensor, and their outputs, to the graph."""
     dims = rank(value)
     if dims is None or dims < 2:
         whole = _watch(graph, "Identity", [value])
-        return _Tap(whole, whole, whole if histograms else None)
-    axes = np.arange(2 if dims == 4 else 1, dims)
+        return _Tap(whole, whole, whole if histograms else None, None)
+    axes = np.arange(2 if dims >= 3 else 1, dims)
     low = None if _never_negative(value) else _reduce(graph, "ReduceMin", value, axes)
-    pooled = dims == 4
+    pooled = dims >= 3
     high = (
         _watch(graph, "GlobalMaxPool", [value])
         if pooled
         else _reduce(graph, "ReduceMax", value, axes)
     )
-    return _Tap(low, high, _sample(graph, value) if histograms else None)
+    mean = (
+        _watch(graph, "GlobalAveragePool" if pooled else "Identity", [value]) if with_mean else None
+    )
+    return _Tap(low, high, _sample(graph, value) if histograms else None, mean)
 
 
 def _never_negative(value: ir.Value) -> bool:
@@ -192,7 +213,10 @@ def _of_batch(
             hint="Check the preprocessing (mean, std, channel order) and the network in float.",
         )
     sample = seen[tap.sample] if tap.sample else None
-    return statistics_of(low, high, sample, count)
+    found = statistics_of(low, high, sample, count)
+    if tap.mean is None:
+        return found
+    return replace(found, mean=seen[tap.mean].reshape(count, -1).mean(axis=0, dtype=np.float64))
 
 
 def statistics_of(

@@ -64,6 +64,13 @@ class Layer:
         return 0
 
     @property
+    def out_channels(self) -> int:
+        """Number of output channels."""
+        per_group = (self.weight.shape or ())[self.weight_axis]
+        assert isinstance(per_group, int)
+        return per_group * self.groups if self.op_type == "ConvTranspose" else per_group
+
+    @property
     def groups(self) -> int:
         """Number of channel groups; 1 for Gemm and MatMul."""
         return int_attribute(self.node, "group", 1)
@@ -147,7 +154,7 @@ def layers(graph: ir.Graph, activations: frozenset[str] = FUSABLE_ACTIVATIONS) -
 
 def read_only(array: NDArray[np.generic]) -> NDArray[np.generic]:
     """Return a contiguous array that nobody can write to."""
-    fixed = np.ascontiguousarray(array)
+    fixed = np.ascontiguousarray(array).reshape(np.shape(array))  # numpy makes 0-d arrays 1-d
     if fixed is array:
         fixed = array.view()
     fixed.flags.writeable = False
@@ -187,3 +194,12 @@ def unshare_constants(graph: ir.Graph) -> None:
                 continue
             copy = add_constant(graph, f"{value.name}.{node.name}", array)
             node.replace_input_with(index, copy)
+
+
+def ensure_bias(graph: ir.Graph, node: ir.Node, channels: int) -> None:
+    """Give a Conv, ConvTranspose or Gemm without a bias one of zeros, `(channels,)`."""
+    if node.op_type == "MatMul" or (len(node.inputs) > 2 and node.inputs[2] is not None):
+        return
+    zeros = add_constant(graph, f"{node.name}.bias", np.zeros(channels, np.float32))
+    node.resize_inputs(3)
+    node.replace_input_with(2, zeros)

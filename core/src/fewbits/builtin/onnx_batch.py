@@ -8,7 +8,7 @@ import onnx_ir.passes.common as common
 from numpy.typing import NDArray
 
 from fewbits.builtin.onnx_fold import add_initializer
-from fewbits.builtin.onnx_shapes import BATCH, infer_shapes
+from fewbits.builtin.onnx_shapes import BATCH, infer_shapes, inferred_at
 from fewbits.builtin.onnx_simplify import fold_constants
 from fewbits.builtin.onnx_trial import close, dimensions, random_inputs
 from fewbits.runtime import Session
@@ -38,19 +38,9 @@ def settle(network: ir.Model) -> ir.Model:
 
 
 def _folded_at(network: ir.Model, size: int) -> dict[str, ir.Node]:
-    twin = at_batch(network, size)
+    twin = inferred_at(network, size)
     fold_constants(twin)
     return {str(node.name): node for node in twin.graph}
-
-
-def at_batch(network: ir.Model, size: int) -> ir.Model:
-    """Return a copy with shapes inferred for a batch of `size`; weights are shared."""
-    twin = network.clone()
-    for value in twin.graph.inputs:
-        if value.shape is not None:
-            value.shape = ir.Shape([size if d == BATCH else d for d in dimensions(value.shape)])
-    infer_shapes(twin)
-    return twin
 
 
 def _settle_inputs(graph: ir.Graph, node: ir.Node, twins: list[ir.Node]) -> None:
@@ -110,7 +100,9 @@ def name_dimensions(network: ir.Model) -> None:
     """Write dimensions that inference left open in terms of the batch (`N`, `2*N`); in place."""
     if not any(_open(value) for value in _computed(network.graph)):
         return
-    twins = [{str(v.name): v for v in _computed(at_batch(network, size).graph)} for size in _TRIALS]
+    twins = [
+        {str(v.name): v for v in _computed(inferred_at(network, size).graph)} for size in _TRIALS
+    ]
     for value in _computed(network.graph):
         first, second = (twin[str(value.name)].shape for twin in twins)
         if first is not None and second is not None and len(first) == len(second):

@@ -1,10 +1,11 @@
 """What fewbits cannot take, found before any work is done on the graph."""
 
-from collections.abc import Iterator
+from math import prod
 
 import numpy as np
 import onnx
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from fewbits.errors import ModelError
 
@@ -24,10 +25,11 @@ QUANTIZED = frozenset(
         "QGemm",
     }
 )
-#: Ops that may be told "no bound": input position by op.
+#: Ops that may be told "no bound".
 _MAY_BE_INFINITE = frozenset({"Clip", "Pad", "Min", "Max", "Where"})
 _OTHER_FLOATS = frozenset({ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE})
 _FLOAT32 = "Export the network in float32."
+_SHAPES = "Check the input's shape (--input-shape), or export the network again."
 _CUT = "cut it off with --end-node-names at a node before it"
 
 
@@ -93,30 +95,42 @@ def _check_known(node: ir.Node, version: int) -> None:
         )
 
 
-def check_channels(network: ir.Model) -> None:
-    """Raise ModelError when a convolution's weight is for another number of channels.
+def check_sizes(network: ir.Model) -> None:
+    """Raise ModelError at a Conv with a weight for other channels, or a Reshape of other size.
 
-    onnx's shape inference does not look at this.
+    onnx's shape inference looks at neither. Shapes are those of one sample.
     """
     for node in network.graph:
-        if node.op_type in ("Conv", "ConvTranspose") and None not in node.inputs[:2]:
-            shapes = [value.shape for value in node.inputs[:2] if value is not None]
-            if None in shapes or any(s is not None and len(s) < 3 for s in shapes):
-                continue
-            _check_channels(node, *(list(s) for s in shapes if s is not None))
+        if node.op_type in ("Conv", "ConvTranspose"):
+            data, weight = (_static(value) for value in node.inputs[:2])
+            if data and weight and min(len(data), len(weight)) > 2:
+                _check_channels(node, data, weight)
+        if node.op_type == "Reshape":
+            data, result = _static(node.inputs[0]), _static(node.outputs[0])
+            if data is not None and result is not None and prod(data) != prod(result):
+                raise ModelError(
+                    f"Shapes do not fit together: {name_of(node)} (Reshape) gets {prod(data)} "
+                    f"numbers, and its shape holds {prod(result)}.",
+                    hint=_SHAPES,
+                )
 
 
-def _check_channels(
-    node: ir.Node, data: list[int | ir.SymbolicDim], weight: list[int | ir.SymbolicDim]
-) -> None:
-    group = node.attributes.get_int("group", 1)
-    per_weight = weight[0] if node.op_type == "ConvTranspose" else weight[1]
-    taken = per_weight if node.op_type == "ConvTranspose" else group * per_weight
-    if isinstance(data[1], int) and data[1] != taken:
+def _static(value: ir.Value | None) -> list[int] | None:
+    """Return a shape all of whose dimensions are known, else None."""
+    if value is None or value.shape is None:
+        return None
+    dims = [d for d in value.shape if isinstance(d, int)]
+    return dims if len(dims) == len(value.shape) else None
+
+
+def _check_channels(node: ir.Node, data: list[int], weight: list[int]) -> None:
+    transposed = node.op_type == "ConvTranspose"
+    taken = weight[0] if transposed else weight[1] * node.attributes.get_int("group", 1)
+    if data[1] != taken:
         raise ModelError(
             f"Shapes do not fit together: {name_of(node)} ({node.op_type}) gets {data[1]} "
             f"channels, and its weight is for {taken}.",
-            hint="Check the input's shape (--input-shape), or export the network again.",
+            hint=_SHAPES,
         )
 
 
@@ -163,29 +177,26 @@ def _check_tensor(role: str, value: ir.Value) -> None:
 
 def check_weights(network: ir.Model) -> None:
     """Raise ModelError, naming the initializer, when a weight is NaN, infinite or no float32."""
-    for name, array in _floats(network):
-        if array.dtype != np.float32 and array.ndim > 1:
-            raise ModelError(
-                f"Initializer '{name}' is {array.dtype}, and float32 is needed.", hint=_FLOAT32
-            )
-        if not np.isfinite(array).all():
-            if not np.isnan(array).any() and _is_bound(network.graph.initializers[name]):
-                continue
-            kind = "NaN" if np.isnan(array).any() else "infinite values"
-            count = int(array.size - np.isfinite(array).sum())
-            users = ", ".join(
-                sorted(name_of(n) for n in network.graph.initializers[name].consumers())
-            )
-            raise ModelError(
-                f"Initializer '{name}' (used by {users}) holds {kind}: {count} of {array.size}.",
-                hint="The training has diverged or the export went wrong; give sound weights.",
-            )
-
-
-def _floats(network: ir.Model) -> Iterator[tuple[str, np.ndarray]]:
-    for name, value in network.graph.initializers.items():
+    for value in network.graph.initializers.values():
         if value.const_value is not None and value.const_value.dtype.is_floating_point():
-            yield name, value.const_value.numpy()
+            _check_weight(value, value.const_value.numpy())
+
+
+def _check_weight(value: ir.Value, array: NDArray[np.generic]) -> None:
+    if array.dtype != np.float32 and array.ndim > 1:
+        raise ModelError(
+            f"Initializer '{value.name}' is {array.dtype}, and float32 is needed.", hint=_FLOAT32
+        )
+    wrong = int(array.size - np.isfinite(array).sum())
+    nan = bool(np.isnan(array).any())
+    if not wrong or (not nan and _is_bound(value)):
+        return
+    users = ", ".join(sorted(name_of(node) for node in value.consumers()))
+    raise ModelError(
+        f"Initializer '{value.name}' (used by {users}) holds {'NaN' if nan else 'infinite values'}: "
+        f"{wrong} of {array.size}.",
+        hint="The training has diverged or the export went wrong; give sound weights.",
+    )
 
 
 def _is_bound(value: ir.Value) -> bool:

@@ -19,27 +19,26 @@ def cut_end(network: ir.Model, names: Sequence[str]) -> None:
     ends = [value for name in names for value in _made_by(network.graph, name)]
     network.graph.outputs.clear()
     network.graph.outputs.extend(dict.fromkeys(ends))
-    prune(network)
 
 
 def cut_start(network: ir.Model, names: Sequence[str]) -> None:
     """Make the inputs of the named nodes, or the named tensors, inputs of the graph.
 
     Raises:
-        ModelError: no node or tensor has that name, or nothing computed goes into it.
+        ModelError: no node or tensor has that name, nothing computed goes into it, or no output
+            depends on it.
     """
     if not names:
         return
     starts = [value for name in names for value in _taken_by(network.graph, name)]
-    for value in dict.fromkeys(starts):
-        if value.is_graph_output():
+    entries = [_as_input(network.graph, value) for value in dict.fromkeys(starts)]
+    prune(network)
+    for entry in entries:
+        if not entry.uses():
             raise ModelError(
-                f"Tensor '{value.name}' would be input and output of the network at once.",
+                f"--start-node-names: no output of the network depends on tensor '{entry.name}'.",
                 hint="Let --start-node-names begin before --end-node-names, or leave one out.",
             )
-        if not value.is_graph_input():
-            _become_input(network.graph, value)
-    prune(network)
     _drop_idle_inputs(network.graph)
 
 
@@ -78,11 +77,20 @@ def _taken_by(graph: ir.Graph, name: str) -> list[ir.Value]:
     return computed
 
 
-def _become_input(graph: ir.Graph, value: ir.Value) -> None:
+def _as_input(graph: ir.Graph, value: ir.Value) -> ir.Value:
+    """Return the graph input that takes the place of `value`."""
+    if value.is_graph_input():
+        return value
+    if value.is_graph_output():
+        raise ModelError(
+            f"Tensor '{value.name}' would be input and output of the network at once.",
+            hint="Let --start-node-names begin before --end-node-names, or leave one out.",
+        )
     entry = ir.Value(name=value.name, shape=value.shape, type=value.type)
     value.replace_all_uses_with(entry)
     value.name = f"{value.name}_before_start"
     graph.inputs.append(entry)
+    return entry
 
 
 def _drop_idle_inputs(graph: ir.Graph) -> None:

@@ -51,24 +51,12 @@ class OnnxFrontend(Frontend):
         onnx_simplify.prepare(network)
         onnx_checks.check_opset(network, OLDEST)
         self._cut(network)
-        onnx_checks.check_interface(network)
-        onnx_checks.check_nodes(network)
-        onnx_checks.check_sources(network)
-        onnx_checks.check_weights(network)
-        onnx_shapes.check_graph(network)
+        _check(network)
         onnx_shapes.set_input_shapes(network, self.options.input_shape)
         onnx_shapes.check_shapes(network)
         onnx_shapes.infer_shapes(network)
-        onnx_checks.check_channels(network)
-        network = convert_opset(onnx_batch.settle(network))
-        onnx_simplify.name_nodes(network)
-        onnx_shapes.infer_shapes(network)
-        network = onnx_batch.settle(network)
-        onnx_simplify.simplify(network)
-        network = onnx_batch.free_batch(network)
-        onnx_batch.name_dimensions(network)
-        _finish(network)
-        return Model(name=path.stem, network=network)
+        onnx_checks.check_sizes(onnx_shapes.inferred_at(network, 1))
+        return Model(name=path.stem, network=_finished(_transformed(network)))
 
     def _cut(self, network: ir.Model) -> None:
         options: OnnxOptions = self.options
@@ -80,7 +68,29 @@ class OnnxFrontend(Frontend):
         onnx_cut.prune(network)
 
 
-def _finish(network: ir.Model) -> None:
+def _check(network: ir.Model) -> None:
+    onnx_checks.check_interface(network)
+    onnx_checks.check_nodes(network)
+    onnx_checks.check_sources(network)
+    onnx_checks.check_weights(network)
+    onnx_shapes.check_graph(network)
+
+
+def _transformed(network: ir.Model) -> ir.Model:
+    """Return the network at one opset, simplified, with a free batch where that is possible.
+
+    Shape computations are settled twice: the upgrade needs known shapes, and writes new ones.
+    """
+    network = convert_opset(onnx_batch.settle(network))
+    onnx_simplify.name_nodes(network)
+    onnx_shapes.infer_shapes(network)
+    onnx_simplify.simplify(onnx_batch.settle(network))
+    network = onnx_batch.free_batch(network)
+    onnx_batch.name_dimensions(network)
+    return network
+
+
+def _finished(network: ir.Model) -> ir.Model:
     """Name everything, forget the exporter's notes, hold weights as read-only arrays."""
     batch = network.metadata_props[onnx_batch.NOTE]
     common.ClearMetadataAndDocStringPass()(network)
@@ -91,3 +101,4 @@ def _finish(network: ir.Model) -> None:
             array = np.require(value.const_value.numpy(), requirements="C")
             array.flags.writeable = False
             value.const_value = ir.Tensor(array, dtype=value.const_value.dtype, name=name)
+    return network

@@ -12,7 +12,7 @@ _EXPORT = "Export the network as ONNX again, or check that the file was copied w
 
 
 def read_network(path: Path) -> ir.Model:
-    """Read an ONNX file; weights in external files stay there until they are asked for.
+    """Read an ONNX file, with the weights that lie in files beside it.
 
     Raises:
         ModelError: nothing there, empty, no ONNX, truncated, or external weights are missing.
@@ -31,8 +31,8 @@ def read_network(path: Path) -> ir.Model:
         network = ir.serde.deserialize_model(proto)
     except Exception as error:  # onnx_ir raises many kinds on a malformed graph
         raise ModelError(f"{path} holds a malformed graph: {_root(error)}", hint=_EXPORT) from error
-    _anchor_external(network, path.parent)
-    return network
+    ir.external_data.set_base_dir(network.graph, path.parent.resolve())
+    return ir.external_data.load_to_model(network)
 
 
 def _bytes(path: Path) -> bytes:
@@ -98,10 +98,6 @@ def _check_part(name: str, info: dict[str, str], path: Path) -> None:
             f"bytes and {end} are needed.",
             hint=f"Copy {part.name} again.",
         )
-
-
-def _anchor_external(network: ir.Model, folder: Path) -> None:
-    ir.external_data.set_base_dir(network.graph, folder.resolve())
 
 
 def _root(error: BaseException) -> str:

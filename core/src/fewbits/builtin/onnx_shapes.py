@@ -75,6 +75,16 @@ def infer_shapes(network: ir.Model) -> None:
                 _take_type(value, known[value.name])
 
 
+def inferred_at(network: ir.Model, size: int) -> ir.Model:
+    """Return a copy with shapes inferred for `size` samples; weights are shared."""
+    twin = network.clone()
+    for value in twin.graph.inputs:
+        if value.shape is not None:
+            value.shape = ir.Shape([size if d == BATCH else d for d in value.shape])
+    infer_shapes(twin)
+    return twin
+
+
 def _infer(proto: onnx.ModelProto, *, strict: bool) -> onnx.ModelProto:
     return onnx.shape_inference.infer_shapes(
         proto, check_type=strict, strict_mode=strict, data_prop=True

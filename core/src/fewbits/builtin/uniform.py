@@ -1,32 +1,31 @@
 """The quantizer `uniform`: uniform affine encodings from calibration statistics."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Literal
 
-import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 from pydantic import Field
 
 from fewbits.calibration import TensorStatistics, collect
 from fewbits.cost import work
 from fewbits.errors import RecipeError, TargetError, nearest
-from fewbits.graph import Layer, constant, layers, set_constant, unshare_constants
-from fewbits.interfaces import Context, Quantizer, Result, TargetSpec
+from fewbits.graph import Layer, ensure_bias, layers, unshare_constants
+from fewbits.interfaces import Context, Quantizer, Result
+from fewbits.layerquant import quantize_layer
 from fewbits.model import Encoding, Model, Precision, Stage
-from fewbits.numerics import encoding_from_range, fake_quantize
+from fewbits.numerics import encoding_from_range
 from fewbits.options import Options
 from fewbits.placement import Placement, place, resolve
 from fewbits.provenance import LayerNote, Report
-from fewbits.ranges import entropy_range, mse_range, percentile_range, weight_encoding
+from fewbits.ranges import entropy_range, mse_range, percentile_range
 
 
 class UniformOptions(Options):
     """Options of the quantizer `uniform`."""
 
     precision: Literal["a8_w8", "a8_w4", "a16_w4", "a16_w8", "a16_w16"] = Field(
-        "a8_w8", description="Bits of activations and weights of every layer."
+        default="a8_w8", description="Bits of activations and weights of every layer."
     )
     layers: Mapping[str, str] = Field(
         default_factory=dict,
@@ -37,13 +36,17 @@ class UniformOptions(Options):
         description="One weight scale per output channel, per tensor, or as the target says.",
     )
     activation_range: Literal["minmax", "percentile", "mse", "entropy"] = Field(
-        "mse", description="How an activation's range follows from its statistics."
+        default="mse", description="How an activation's range follows from its statistics."
     )
     percentile: float = Field(
-        99.99, gt=50.0, le=100.0, description="For activation_range=percentile."
+        default=99.99, gt=50.0, le=100.0, description="For activation_range=percentile."
     )
     weight_range: Literal["minmax", "mse"] = Field(
-        "mse", description="How a weight's range follows from its values."
+        default="mse", description="How a weight's range follows from its values."
+    )
+    bias_correction: bool = Field(
+        True,
+        description="Add to each bias the mean shift that rounding the layer's weights causes.",
     )
 
 
@@ -62,24 +65,18 @@ class UniformQuantizer(Quantizer):
             TargetError: the target lacks a precision mode or a weight granularity.
         """
         spec = context.target.spec
-        new = model.copy()
-        unshare_constants(new.graph)
+        new = _prepared(model, with_biases=self.options.bias_correction)
         placement = place(new.graph, spec)
-        precisions = self._precisions(new.graph, placement, context)
-        needs_histograms = self.options.activation_range != "minmax"
-        statistics = collect(new, placement.own, context, histograms=needs_histograms)
-        encodings = self._activations(placement, precisions, statistics)
+        precisions = self._precisions(new.graph, context)
         chosen = [layer for layer in layers(new.graph) if placement.holds(layer.input)]
-        for layer in chosen:
-            precision = precisions[layer.name]
-            encodings |= self._layer(layer, precision, encodings[str(layer.input.name)], spec)
+        statistics = self._statistics(new, placement, chosen, context)
+        encodings = self._activations(placement, precisions, statistics)
+        encodings |= self._weights(chosen, precisions, encodings, statistics, context)
         kept = {layer.name: precisions[layer.name] for layer in chosen}
         quantized = new.advance(Stage.QUANTIZED, encodings=encodings, precisions=kept)
-        return Result(quantized, _report(model, kept, placement, statistics))
+        return Result(quantized, _report(model, kept, placement, len(statistics)))
 
-    def _precisions(
-        self, graph: ir.Graph, placement: Placement, context: Context
-    ) -> dict[str, Precision]:
+    def _precisions(self, graph: ir.Graph, context: Context) -> dict[str, Precision]:
         """Return the precision mode of every node by name; the last matching glob holds."""
         names = [str(node.name) for node in graph]
         modes = dict.fromkeys(names, Precision.parse(self.options.precision))
@@ -98,6 +95,19 @@ class UniformQuantizer(Quantizer):
                     hint=f"It runs {allowed}.",
                 )
         return modes
+
+    def _statistics(
+        self, model: Model, placement: Placement, chosen: Sequence[Layer], context: Context
+    ) -> dict[str, TensorStatistics]:
+        """Watch every tensor with a range of its own, and the inputs whose means are needed."""
+        means = {
+            str(layer.input.name)
+            for layer in chosen
+            if self.options.bias_correction and layer.bias is not None
+        }
+        histograms = self.options.activation_range != "minmax"
+        names = dict.fromkeys([*placement.own, *sorted(means)])
+        return collect(model, names, context, histograms=histograms, means=means)
 
     def _activations(
         self,
@@ -128,69 +138,56 @@ class UniformQuantizer(Quantizer):
                 low, high = entropy_range(histogram, low, high, bits)
         return encoding_from_range(low, high, bits)
 
-    def _layer(
-        self, layer: Layer, precision: Precision, source: Encoding, spec: TargetSpec
+    def _weights(
+        self,
+        chosen: Sequence[Layer],
+        precisions: Mapping[str, Precision],
+        activations: Mapping[str, Encoding],
+        statistics: Mapping[str, TensorStatistics],
+        context: Context,
     ) -> dict[str, Encoding]:
-        """Put a layer's weight and bias onto their grids; return their encodings."""
-        weight = np.asarray(constant(layer.weight), np.float32)
-        granularity = spec.weights if self.options.weights == "target" else self.options.weights
-        if granularity not in spec.granularities:
+        per_channel = self._granularity(context) == "per_channel"
+        encodings: dict[str, Encoding] = {}
+        for layer in context.track(chosen, "quantize", len(chosen), "layers"):
+            source = str(layer.input.name)
+            mean = statistics[source].mean if self.options.bias_correction else None
+            encodings |= quantize_layer(
+                layer,
+                precisions[layer.name],
+                activations[source],
+                per_channel=per_channel,
+                method=self.options.weight_range,
+                mean=mean,
+                bias_bits=context.target.spec.bias_bits,
+            )
+        return encodings
+
+    def _granularity(self, context: Context) -> str:
+        spec = context.target.spec
+        chosen = spec.weights if self.options.weights == "target" else self.options.weights
+        if chosen not in spec.granularities:
             raise TargetError(
-                f"Layer {layer.name}: the target has no {granularity} weights.",
+                f"Target {context.target.name} has no {chosen} weights.",
                 hint=f"Choose weights={' or weights='.join(sorted(spec.granularities))}.",
             )
-        axis = layer.weight_axis if granularity == "per_channel" else None
-        encoding = weight_encoding(
-            weight, precision.weight_bits, axis=axis, method=self.options.weight_range
-        )
-        bias = constant(layer.bias)
-        encodings = {}
-        if layer.bias is not None and bias is not None:
-            bits = spec.bias_bits if source.bits <= 8 and precision.weight_bits <= 8 else 48
-            encoding = _with_room_for_bias(encoding, bias, source, bits)
-            encodings[str(layer.bias.name)] = bias_encoding(encoding, source, len(bias), bits)
-            set_constant(
-                layer.bias,
-                fake_quantize(bias.astype(np.float64), encodings[str(layer.bias.name)]),
-            )
-        set_constant(layer.weight, fake_quantize(weight, encoding))
-        return encodings | {str(layer.weight.name): encoding}
+        return str(chosen)
 
 
-def bias_encoding(weight: Encoding, source: Encoding, channels: int, bits: int) -> Encoding:
-    """Return the encoding of a bias: the accumulator's step `s_w · s_a`, per output channel.
-
-    Args:
-        weight: the weight's encoding.
-        source: the input activation's encoding.
-        channels: length of the bias.
-        bits: width of the accumulator.
-    """
-    scale = np.asarray(weight.scale * source.scale, np.float32)
-    groups = channels // max(scale.size, 1) if scale.ndim else 1
-    scale = np.tile(scale, groups) if groups > 1 else scale
-    axis = 0 if scale.ndim else None
-    return Encoding(bits, True, scale, np.zeros(scale.shape, np.int64), axis)
-
-
-def _with_room_for_bias(
-    weight: Encoding, bias: NDArray[np.generic], source: Encoding, bits: int
-) -> Encoding:
-    """Raise weight scales so far that the bias fits its integer with half of it to spare."""
-    peak = np.abs(bias.astype(np.float64))
-    if weight.scale.ndim:
-        peak = peak.reshape(-1, weight.scale.size).max(axis=0)
-    least = peak / (float(source.scale) * 2.0 ** (bits - 2))
-    least = least if weight.scale.ndim else least.max(initial=0.0)
-    scale = np.maximum(weight.scale, least).astype(np.float32)
-    return Encoding(weight.bits, True, scale, weight.zero_point, weight.axis, weight.narrow)
+def _prepared(model: Model, *, with_biases: bool) -> Model:
+    """Return a copy in which every layer has constants of its own, and a bias if asked for."""
+    new = model.copy()
+    unshare_constants(new.graph)
+    if with_biases:
+        for layer in list(layers(new.graph)):
+            ensure_bias(new.graph, layer.node, layer.out_channels)
+    return new
 
 
 def _report(
     model: Model,
     precisions: Mapping[str, Precision],
     placement: Placement,
-    statistics: Mapping[str, TensorStatistics],
+    tensors: int,
 ) -> Report:
     """Name every layer with its mode, and every op left in float with its share of the work."""
     total = sum(work(node) for node in model.graph) or 1
@@ -214,7 +211,7 @@ def _report(
         layers=tuple(notes),
         metrics={
             "layers": len(precisions),
-            "tensors": len(statistics),
+            "tensors": tensors,
             "float_ops": len(shares),
             "float_share_of_work": round(float_share, 6),
         },

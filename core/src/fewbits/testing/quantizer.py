@@ -7,7 +7,6 @@ import pytest
 
 from fewbits.graph import layers
 from fewbits.interfaces import Algorithm, Quantizer, Target
-from fewbits.model import Model
 from fewbits.numerics import fake_quantize
 from fewbits.testing import toys
 from fewbits.testing.algorithm import AlgorithmContract, Outcome
@@ -34,20 +33,24 @@ class QuantizerContract(AlgorithmContract):
         self, outcome: Outcome, target: Target
     ) -> None:
         assert set(outcome.model.precisions.values()) <= target.spec.precisions
+        found = {layer.name for layer in layers(outcome.model.graph)}
         left = {note.layer for note in outcome.report.layers if note.reason}
-        assert set(_layers(outcome.model)) <= set(outcome.model.precisions) | left
+        assert found <= set(outcome.model.precisions) | left
 
     def test_encodings_have_the_bits_of_their_layers(
         self, outcome: Outcome, target: Target
     ) -> None:
-        model, weight_of = outcome.model, _layers(outcome.model)
-        for layer in weight_of.keys() & model.precisions.keys():
-            bits = model.encodings[weight_of[layer]].bits
-            assert bits == model.precisions[layer].weight_bits, layer
-        spec = target.spec
+        model, spec = outcome.model, target.spec
+        bits = {name: encoding.bits for name, encoding in model.encodings.items()}
+        for layer in layers(model.graph):
+            if layer.name in model.precisions:
+                precision = model.precisions[layer.name]
+                assert bits.pop(str(layer.weight.name)) == precision.weight_bits, layer.name
+                bias = bits.pop(str(layer.bias.name), None) if layer.bias else None
+                narrow = precision.activation_bits == 8
+                assert bias is None or bias == spec.bias_bits or not narrow, layer.name
         known = {b for p in spec.precisions for b in (p.activation_bits, p.weight_bits)}
-        known |= {spec.bias_bits, 32}
-        wrong = {n: e.bits for n, e in model.encodings.items() if e.bits not in known}
+        wrong = {name: width for name, width in bits.items() if width not in known}
         assert not wrong, "the target has no such integers"
 
     def test_encodings_name_tensors_of_the_graph(self, outcome: Outcome) -> None:
@@ -80,8 +83,3 @@ class QuantizerContract(AlgorithmContract):
         assert {n: a.shape for n, a in after.items()} == {n: a.shape for n, a in before.items()}
         for name, reference in before.items():
             assert snr_db(reference, after[name]) >= self.minimum_snr, name
-
-
-def _layers(model: Model) -> dict[str, str]:
-    """Return layer → weight."""
-    return {layer.name: str(layer.weight.name) for layer in layers(model.graph)}
