@@ -192,9 +192,9 @@ def _check_weight(value: ir.Value, array: NDArray[np.generic]) -> None:
     if not wrong or (not nan and _is_bound(value)):
         return
     users = ", ".join(sorted(name_of(node) for node in value.consumers()))
+    kind = "NaN" if nan else "infinite values"
     raise ModelError(
-        f"Initializer '{value.name}' (used by {users}) holds {'NaN' if nan else 'infinite values'}: "
-        f"{wrong} of {array.size}.",
+        f"Initializer '{value.name}' (used by {users}) holds {kind}: {wrong} of {array.size}.",
         hint="The training has diverged or the export went wrong; give sound weights.",
     )
 
