@@ -154,7 +154,7 @@ def layers(graph: ir.Graph, activations: frozenset[str] = FUSABLE_ACTIVATIONS) -
 
 def read_only(array: NDArray[np.generic]) -> NDArray[np.generic]:
     """Return a contiguous array that nobody can write to."""
-    fixed = np.ascontiguousarray(array).reshape(np.shape(array))  # numpy makes 0-d arrays 1-d
+    fixed = np.asarray(array, order="C").reshape(np.shape(array))  # numpy makes 0-d arrays 1-d
     if fixed is array:
         fixed = array.view()
     fixed.flags.writeable = False

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fewbits.data import Dataset, Request
 from fewbits.errors import DataError
 from fewbits.model import Model, Precision, Stage
-from fewbits.options import Options
+from fewbits.options import Options as BaseOptions
 from fewbits.preprocess import Preprocess
 from fewbits.provenance import Report
 
@@ -105,9 +105,9 @@ class Configurable:
     """A component with options: subclass sets `Options` to a frozen pydantic model."""
 
     name: ClassVar[str]
-    Options: ClassVar[type[Options]] = Options
+    Options: ClassVar[type[BaseOptions]] = BaseOptions
 
-    def __init__(self, options: Options | None = None) -> None:
+    def __init__(self, options: BaseOptions | None = None) -> None:
         self.options: Any = self.Options() if options is None else options
 
 

@@ -79,6 +79,10 @@ class Encoding:
     axis: int | None = None
     narrow: bool = False
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scale", np.asarray(self.scale, np.float32))
+        object.__setattr__(self, "zero_point", np.asarray(self.zero_point, np.int64))
+
     @property
     def qmin(self) -> int:
         """Smallest integer."""
@@ -92,12 +96,12 @@ class Encoding:
     @property
     def low(self) -> NDArray[np.float64]:
         """Smallest real value that can be represented, shape of `scale`."""
-        return (self.qmin - self.zero_point) * self.scale.astype(np.float64)
+        return np.asarray((self.qmin - self.zero_point) * self.scale.astype(np.float64))
 
     @property
     def high(self) -> NDArray[np.float64]:
         """Largest real value that can be represented, shape of `scale`."""
-        return (self.qmax - self.zero_point) * self.scale.astype(np.float64)
+        return np.asarray((self.qmax - self.zero_point) * self.scale.astype(np.float64))
 
     def equals(self, other: "Encoding") -> bool:
         """Whether both represent every value in the same way, bit for bit."""

@@ -3,13 +3,17 @@
 `q = clip(round_half_even(x / scale) + zero_point, qmin, qmax)` and `x ≈ (q − zero_point) · scale`.
 """
 
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
 from fewbits.model import Encoding
 
+_T = TypeVar("_T", bound=np.generic)
 
-def _along(parameter: NDArray[np.generic], axis: int | None, ndim: int) -> NDArray[np.generic]:
+
+def _along(parameter: NDArray[_T], axis: int | None, ndim: int) -> NDArray[_T]:
     """Reshape per-channel parameters `(channels,)` so that they broadcast along `axis`."""
     if axis is None or parameter.ndim == 0:
         return parameter
@@ -32,16 +36,17 @@ def quantize(x: NDArray[np.floating], encoding: Encoding) -> NDArray[np.int64]:
     >>> quantize(np.array([0.0, 0.25, 0.75, 1000.0]), e)
     array([ 10,  10,  12, 255])
     """
-    scale = _along(np.asarray(encoding.scale), encoding.axis, x.ndim)
-    zero_point = _along(np.asarray(encoding.zero_point), encoding.axis, x.ndim)
+    scale = _along(encoding.scale, encoding.axis, x.ndim)
+    zero_point = _along(encoding.zero_point, encoding.axis, x.ndim)
     q = np.rint(x / scale) + zero_point
-    return np.clip(q, encoding.qmin, encoding.qmax).astype(np.int64)
+    clipped = np.clip(q, encoding.qmin, encoding.qmax)
+    return np.asarray(clipped, np.int64)
 
 
 def dequantize(q: NDArray[np.integer], encoding: Encoding) -> NDArray[np.float32]:
     """Map integers to the real values they stand for, computed in float64, given in float32."""
-    scale = _along(np.asarray(encoding.scale), encoding.axis, q.ndim)
-    zero_point = _along(np.asarray(encoding.zero_point), encoding.axis, q.ndim)
+    scale = _along(encoding.scale, encoding.axis, q.ndim)
+    zero_point = _along(encoding.zero_point, encoding.axis, q.ndim)
     return ((q - zero_point) * scale.astype(np.float64)).astype(np.float32)
 
 
@@ -67,9 +72,10 @@ def requantize(
     Returns:
         `clip(round_half_even(accumulator · multiplier) + zero_point, qmin, qmax)`, int64.
     """
-    factor = _along(np.asarray(multiplier), axis, accumulator.ndim)
+    factor = _along(np.asarray(multiplier, np.float32), axis, accumulator.ndim)
     scaled = np.rint(accumulator.astype(np.float32) * factor)
-    return np.clip(scaled + encoding.zero_point, encoding.qmin, encoding.qmax).astype(np.int64)
+    clipped = np.clip(scaled + encoding.zero_point, encoding.qmin, encoding.qmax)
+    return np.asarray(clipped, np.int64)
 
 
 def encoding_from_range(low: float, high: float, bits: int, *, signed: bool = False) -> Encoding:
@@ -83,7 +89,9 @@ def encoding_from_range(low: float, high: float, bits: int, *, signed: bool = Fa
     """
     low, high = min(float(low), 0.0), max(float(high), 0.0)
     levels = (1 << bits) - 1
-    scale = np.float32(max((high - low) / levels, np.finfo(np.float32).tiny * 2**24))
+    scale = np.asarray(
+        max((high - low) / levels, float(np.finfo(np.float32).tiny) * 2**24), np.float32
+    )
     qmin = -(1 << (bits - 1)) if signed else 0
-    zero_point = int(np.clip(np.rint(qmin - low / np.float64(scale)), qmin, qmin + levels))
+    zero_point = int(np.clip(np.rint(qmin - low / float(scale)), qmin, qmin + levels))
     return Encoding(bits, signed, scale, np.asarray(zero_point, np.int64))
