@@ -1,0 +1,167 @@
+"""Runs one step: gives it what it needs, holds it to its word, writes down what happened."""
+
+import time
+import zlib
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fewbits import archive
+from fewbits.data import Dataset
+from fewbits.errors import PluginError, UsageError
+from fewbits.history import from_dict, to_dict
+from fewbits.interfaces import Context, Result, Target
+from fewbits.model import Model
+from fewbits.outline import stage_digest
+from fewbits.planning import Planned
+from fewbits.provenance import StepRecord
+from fewbits.serialize import freeze, in_order
+
+if TYPE_CHECKING:
+    from fewbits.plugins import Registry
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the steps of one run share.
+
+    Args:
+        registry: gets the events.
+        target: the hardware target.
+        calibration: unlabelled samples, or None.
+        seed: where all chance comes from.
+        threads: how many threads to use; None lets the runtime choose.
+        batch_size: samples per run of the network.
+        data: how the samples were opened, and the batch size; empty without samples.
+    """
+
+    registry: "Registry"
+    target: Target
+    calibration: Dataset | None = None
+    seed: int = 0
+    threads: int | None = None
+    batch_size: int = 8
+    data: dict[str, Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise UsageError(f"The seed is {self.seed}.", hint="Give 0 or a positive number.")
+        said = {} if self.calibration is None else self.calibration.describe()
+        data = {**said, "batch_size": self.batch_size} if said else {}
+        object.__setattr__(self, "data", data)
+
+
+def generator(model: Model, use: str, seed: int) -> np.random.Generator:
+    """Return a step's own generator.
+
+    It depends on the seed, the step's name and how often such a step came before it, so that
+    another kind of step put before it does not change its chance.
+    """
+    before = sum(record.use == use for record in model.history)
+    return np.random.default_rng([seed, zlib.crc32(f"{use}#{before}".encode())])
+
+
+def perform(model: Model, planned: Planned, setting: Setting) -> Model:
+    """Run one step, check what it returned, and write down what happened.
+
+    Raises:
+        PluginError: the step changed its input or does not tell the truth about it.
+        FewbitsError: whatever the step raises on purpose.
+    """
+    before = archive.content(model)
+    start = time.perf_counter()
+    result = _apply(model, planned, _context(model, planned, setting))
+    seconds = time.perf_counter() - start
+    _check_result(model, planned, result)
+    out = _advanced(model, planned, result.model)
+    after = archive.content(out)
+    _check_honesty(model, planned, result, before, after)
+    record = StepRecord(
+        use=planned.step.use,
+        distribution=planned.distribution,
+        version=planned.version,
+        options=planned.options,
+        seed=setting.seed,
+        data=setting.data,
+        target=setting.target.name,
+        input_digest=stage_digest(model.stage.value, before),
+        output_digest=stage_digest(out.stage.value, after),
+        seconds=seconds,
+        report=result.report,
+    )
+    return out.replace(history=(*model.history, _plain(record)))
+
+
+def _context(model: Model, planned: Planned, setting: Setting) -> Context:
+    return Context(
+        target=setting.target,
+        calibration=setting.calibration,
+        seed=setting.seed,
+        rng=generator(model, planned.step.use, setting.seed),
+        progress=setting.registry.progress,
+        threads=setting.threads,
+        batch_size=setting.batch_size,
+    )
+
+
+def _advanced(model: Model, planned: Planned, new: Model) -> Model:
+    """Return `model` with the content of `new`, at the stage that the step leads to."""
+    freeze(new.network)
+    out = model.advance(
+        planned.algorithm.stage,
+        network=new.network,
+        encodings=new.encodings,
+        precisions=new.precisions,
+        masks=new.masks,
+        preprocess=new.preprocess,
+    )
+    return in_order(out)
+
+
+def _apply(model: Model, planned: Planned, context: Context) -> Result:
+    try:
+        return planned.algorithm.apply(model, context)
+    except Exception as error:
+        error.add_note(f"In step '{planned.step}' of {_origin(planned)}.")
+        raise
+
+
+def _check_result(model: Model, planned: Planned, result: object) -> None:
+    if not isinstance(result, Result):
+        raise _fault(planned, f"returned {type(result).__name__}, not a Result")
+    new = result.model
+    if new.stage not in (model.stage, planned.algorithm.stage):
+        raise _fault(planned, f"returned a model that is {new.stage}")
+    if (new.input_names, new.output_names) != (model.input_names, model.output_names):
+        raise _fault(planned, "changed the network's inputs or outputs")
+
+
+def _check_honesty(model: Model, planned: Planned, result: Result, before: str, after: str) -> None:
+    if archive.content(model) != before:
+        raise _fault(planned, "changed the model that it was given")
+    if result.report.changed != (before != after):
+        said = "changed the model, and it did not" if result.report.changed else "changed nothing"
+        raise _fault(planned, f"says that it {said}" + ("" if before == after else ", and it did"))
+
+
+def _fault(planned: Planned, message: str) -> PluginError:
+    return PluginError(
+        f"Step '{planned.step.use}' of {_origin(planned)} {message}.",
+        hint="This is a bug of that plugin: tell its author.",
+    )
+
+
+def _origin(planned: Planned) -> str:
+    return f"{planned.distribution} {planned.version}".strip() or "a plugin of this process"
+
+
+def _plain(record: StepRecord) -> StepRecord:
+    """Return the record as an archive gives it back, duration kept."""
+    try:
+        return replace(from_dict(to_dict(record)), seconds=record.seconds)
+    except (TypeError, ValueError) as error:
+        raise PluginError(
+            f"The report of step '{record.use}' cannot be written down: {error}.",
+            hint="This is a bug of that plugin: its report must hold numbers, words and lists.",
+        ) from error
