@@ -16,6 +16,7 @@ pytest.register_assert_rewrite(
         for module in (
             "algorithm",
             "component",
+            "dataset",
             "evaluator",
             "frontend",
             "inspection",
@@ -29,6 +30,7 @@ pytest.register_assert_rewrite(
 from fewbits.testing import toys  # noqa: E402
 from fewbits.testing.algorithm import AlgorithmContract, Outcome  # noqa: E402
 from fewbits.testing.component import ComponentContract  # noqa: E402
+from fewbits.testing.dataset import DatasetReaderContract  # noqa: E402
 from fewbits.testing.evaluator import EvaluatorContract, Predictions  # noqa: E402
 from fewbits.testing.frontend import FrontendContract  # noqa: E402
 from fewbits.testing.net import Net  # noqa: E402
@@ -39,6 +41,7 @@ from fewbits.testing.target import TargetContract  # noqa: E402
 __all__ = [
     "AlgorithmContract",
     "ComponentContract",
+    "DatasetReaderContract",
     "EvaluatorContract",
     "FrontendContract",
     "Net",
