@@ -222,6 +222,13 @@ def test_each_target_of_evaluation_runs_its_own_stage(quantized, registry):
         fewbits.evaluate(conv_chain(), data, registry=registry)
 
 
+def test_a_quantized_model_without_history_is_emulated_for_the_default_target(quantized, registry):
+    bare = quantized.replace(history=())
+    data = calibration(quantized, 4)
+    expected = fewbits.evaluate(quantized, data, registry=registry).metrics
+    assert fewbits.evaluate(bare, data, registry=registry).metrics == expected
+
+
 def test_labels_bring_the_classification(registry):
     from fewbits.testing.toys import gemm
 

@@ -270,6 +270,15 @@ def test_a_graph_that_points_at_other_files_is_refused(tmp_path, where, location
     assert "stolen" in refused(tmp_path / "m").message
 
 
+def test_a_constant_in_the_graph_that_claims_more_than_it_holds_is_refused(tmp_path):
+    proto = onnx.ModelProto.FromString(parts()[MODEL])
+    tensor = onnx.helper.make_tensor("shape", onnx.TensorProto.INT64, [2], b"\0" * 16, raw=True)
+    tensor.dims[0] = 1_000_000
+    proto.graph.initializer.append(tensor)
+    forge(tmp_path / "m", {MODEL: proto.SerializeToString()})
+    refused(tmp_path / "m")
+
+
 def test_weights_of_another_shape_are_refused(tmp_path):
     weights = safetensors.numpy.load(parts()[WEIGHTS])
     name = next(iter(weights))

@@ -40,6 +40,7 @@ __all__ = [
     "save",
 ]
 
+DEFAULT_TARGET = "cpu"
 RUNS_ON = ("native", "full_precision", "emulator")
 
 
@@ -48,7 +49,7 @@ def optimize(
     *,
     calibration: Data | None = None,
     recipe: Steps | None = None,
-    target: Target | str = "cpu",
+    target: Target | str = DEFAULT_TARGET,
     seed: int = 0,
     count: int | None = None,
     threads: int | None = None,
@@ -157,7 +158,8 @@ def _runnable(model: Model, target: str, threads: int | None, registry: Registry
         stage = Stage.PARSED if target == "native" else Stage.OPTIMIZED
         return _float(model, stage, threads)
     source = quantized(model)
-    device: Target = registry.create("target", source.history[-1].target, {})
+    made_for = source.history[-1].target if source.history else DEFAULT_TARGET
+    device: Target = registry.create("target", made_for, {})
     return device.emulator(source, threads)
 
 
@@ -178,7 +180,11 @@ def _evaluators(
 
 
 def compile(
-    model: Model, path: str | Path, *, target: str = "cpu", registry: Registry | None = None
+    model: Model,
+    path: str | Path,
+    *,
+    target: str = DEFAULT_TARGET,
+    registry: Registry | None = None,
 ) -> Path:
     """Compile a quantized model for a target and write the executable, atomically.
 
@@ -193,7 +199,7 @@ def compile(
 
 
 def compiled(
-    model: Model, *, target: str = "cpu", registry: Registry | None = None
+    model: Model, *, target: str = DEFAULT_TARGET, registry: Registry | None = None
 ) -> tuple[Model, bytes]:
     """Compile, and return the model at stage `compiled` with the executable's bytes.
 

@@ -15,7 +15,7 @@ from fewbits.interfaces import Context, Result, Target
 from fewbits.model import Model
 from fewbits.outline import stage_digest
 from fewbits.planning import Planned
-from fewbits.provenance import StepRecord
+from fewbits.provenance import Report, StepRecord
 from fewbits.serialize import freeze, in_order
 
 if TYPE_CHECKING:
@@ -130,6 +130,8 @@ def _apply(model: Model, planned: Planned, context: Context) -> Result:
 def _check_result(model: Model, planned: Planned, result: object) -> None:
     if not isinstance(result, Result):
         raise _fault(planned, f"returned {type(result).__name__}, not a Result")
+    if not isinstance(result.model, Model) or not isinstance(result.report, Report):
+        raise _fault(planned, "returned a Result without a Model or without a Report")
     new = result.model
     if new.stage not in (model.stage, planned.algorithm.stage):
         raise _fault(planned, f"returned a model that is {new.stage}")

@@ -214,6 +214,7 @@ def _attach(network: ir.Model, weights: Mapping[str, NDArray[Any]]) -> None:
     for name, value in network.graph.initializers.items():
         tensor = value.const_value
         if not isinstance(tensor, ir.ExternalTensor):
+            value.const_value = _unpacked(tensor, name)
             continue
         homeless.discard(name)
         array = weights.get(name)
@@ -225,6 +226,14 @@ def _attach(network: ir.Model, weights: Mapping[str, NDArray[Any]]) -> None:
     for tensor in _tensors(network):
         if isinstance(tensor, ir.ExternalTensor):
             raise ArchiveError(f"'{tensor.name}' points outside the archive.", hint=_BAD)
+
+
+def _unpacked(tensor: Any, name: str) -> Any:
+    """Return a constant that lies in the graph as an array; fails if its bytes do not fit."""
+    if tensor is None or tensor.dtype == ir.DataType.STRING:
+        return tensor
+    array = np.array(tensor.numpy())
+    return ir.Tensor(_frozen(array), dtype=tensor.dtype, name=name)
 
 
 def _same_kind(tensor: ir.ExternalTensor, array: NDArray[Any]) -> bool:

@@ -121,6 +121,13 @@ class Forgets(Algorithm):
         return model
 
 
+class Silent(Algorithm):
+    name = "silent"
+
+    def apply(self, model, context):
+        return Result(model, None)
+
+
 class Cuts(Algorithm):
     name = "cuts"
 
@@ -160,7 +167,20 @@ class Board(Target):
         return archive.digest(model).encode()
 
 
-ALGORITHMS = (Scale, Noise, Tune, Fails, Breaks, Spoils, Boasts, Hides, Forgets, Cuts, Babbles)
+ALGORITHMS = (
+    Scale,
+    Noise,
+    Tune,
+    Fails,
+    Breaks,
+    Spoils,
+    Boasts,
+    Hides,
+    Forgets,
+    Silent,
+    Cuts,
+    Babbles,
+)
 
 
 class Plugin:

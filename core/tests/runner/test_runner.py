@@ -145,6 +145,7 @@ def test_a_negative_seed_is_refused(go, fault):
         ("boasts", "says that it changed the model, and it did not"),
         ("hides", "says that it changed nothing, and it did"),
         ("forgets", "returned Model, not a Result"),
+        ("silent", "without a Report"),
         ("cuts", "changed the network's inputs or outputs"),
         ("babbles", "cannot be written down"),
         ("leaps", "returned a model that is compiled"),
