@@ -232,6 +232,50 @@ def test_starts_make_the_inputs(tmp_path):
     np.testing.assert_array_equal(got, np.maximum(x["a"] + x["b"], 0))
 
 
+def test_input_shape_serves_the_file_s_input_before_the_cut(tmp_path):
+    nodes = "[one] a = Relu(x) b = Sigmoid(z) c = Add(a, b) [two] y = Relu(c)"
+    text = (
+        f'<ir_version: 8, opset_import: ["" : 17]>'
+        f"g (float[N,3,H,W] x, float[N,3,H,W] z) => (float y) {{ {nodes} }}"
+    )
+    path = tmp_path / "net.onnx"
+    path.write_bytes(parser.parse_model(text).SerializeToString())
+
+    def shapes(**options):
+        model = OnnxFrontend(OnnxOptions(**options)).parse(path)
+        return {str(value.name): str(value.shape) for value in model.graph.inputs}
+
+    both = {"x": (3, 5, 6), "z": (3, 5, 6)}
+    assert shapes(input_shape=both, start_node_names=("two",)) == {"c": "[N,3,5,6]"}
+    assert shapes(input_shape={"c": (3, 5, 6)}, start_node_names=("two",)) == {"c": "[N,3,5,6]"}
+    assert shapes(input_shape={"x": (3, 5, 6)}, end_node_names=("one",)) == {"x": "[N,3,5,6]"}
+
+
+def test_weights_listed_as_inputs_are_no_inputs(tmp_path):
+    proto = parser.parse_model(
+        '<ir_version: 3, opset_import: ["" : 8]>'
+        "g (float[N,4,8,8] x, float[4,4,1,1] w) => (float[N,4,8,8] y) { y = Conv(x, w) }"
+    )
+    proto.graph.initializer.append(numpy_helper.from_array(f(4, 4, 1, 1), "w"))
+    path = tmp_path / "net.onnx"
+    path.write_bytes(proto.SerializeToString())
+    assert OnnxFrontend().parse(path).input_names == ("x",)
+
+
+def test_functions_are_inlined(tmp_path):
+    proto = parser.parse_model("""
+      <ir_version: 8, opset_import: ["" : 17, "mine" : 1]>
+      g (float[N,4,8,8] x) => (float[N,4,8,8] y) { y = mine.swish(x) }
+      <domain: "mine", opset_import: ["" : 17]>
+      swish (a) => (b) { s = Sigmoid(a) b = Mul(a, s) }
+    """)
+    path = tmp_path / "net.onnx"
+    path.write_bytes(proto.SerializeToString())
+    model = OnnxFrontend().parse(path)
+    assert ops(model) == ["Sigmoid", "Mul"]
+    assert model.network.opset_imports == {"": 21}
+
+
 def test_start_and_end_together(tmp_path):
     model = cut(tmp_path, start_node_names=("left",), end_node_names=("sum",))
     assert (model.input_names, model.output_names) == (("r",), ("s",))

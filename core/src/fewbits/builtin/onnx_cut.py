@@ -39,7 +39,7 @@ def cut_start(network: ir.Model, names: Sequence[str]) -> None:
                 f"--start-node-names: no output of the network depends on tensor '{entry.name}'.",
                 hint="Let --start-node-names begin before --end-node-names, or leave one out.",
             )
-    _drop_idle_inputs(network.graph)
+    drop_idle_inputs(network)
 
 
 def prune(network: ir.Model) -> None:
@@ -93,7 +93,9 @@ def _as_input(graph: ir.Graph, value: ir.Value) -> ir.Value:
     return entry
 
 
-def _drop_idle_inputs(graph: ir.Graph) -> None:
-    busy = [v for v in graph.inputs if v.uses() or v.is_graph_output()]
-    graph.inputs.clear()
-    graph.inputs.extend(busy)
+def drop_idle_inputs(network: ir.Model) -> None:
+    """Remove the inputs on which nothing depends any more."""
+    inputs = network.graph.inputs
+    busy = [value for value in inputs if value.uses() or value.is_graph_output()]
+    inputs.clear()
+    inputs.extend(busy)

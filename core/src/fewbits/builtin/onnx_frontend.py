@@ -50,22 +50,27 @@ class OnnxFrontend(Frontend):
         network = read_network(path)
         onnx_simplify.prepare(network)
         onnx_checks.check_opset(network, OLDEST)
-        self._cut(network)
+        shapes = self._cut(network)
         _check(network)
-        onnx_shapes.set_input_shapes(network, self.options.input_shape)
+        onnx_shapes.set_input_shapes(network, shapes)
         onnx_shapes.check_shapes(network)
         onnx_shapes.infer_shapes(network)
         onnx_checks.check_sizes(onnx_shapes.inferred_at(network, 1))
         return Model(name=path.stem, network=_finished(_transformed(network)))
 
-    def _cut(self, network: ir.Model) -> None:
+    def _cut(self, network: ir.Model) -> onnx_shapes.Asked:
+        """Cut the graph, and return the input shapes that are still to be set."""
         options: OnnxOptions = self.options
+        shapes: onnx_shapes.Asked = options.input_shape
         onnx_cut.cut_end(network, options.end_node_names)
         if options.start_node_names:
-            onnx_shapes.set_input_shapes(network, options.input_shape, incomplete=True)
+            shapes = onnx_shapes.set_known_shapes(network, shapes)
             onnx_shapes.infer_shapes(network)
             onnx_cut.cut_start(network, options.start_node_names)
         onnx_cut.prune(network)
+        if options.end_node_names:
+            onnx_cut.drop_idle_inputs(network)
+        return shapes
 
 
 def _check(network: ir.Model) -> None:

@@ -113,7 +113,6 @@ def _check_same(old: ir.Model, new: ir.Model, changed: list[str]) -> None:
 
 
 def _convert(network: ir.Model) -> ir.Model:
-    network.ir_version = max(network.ir_version, 4)  # initializers need not be inputs
     try:
         proto = through_onnx(
             network, lambda proto: onnx.version_converter.convert_version(proto, OPSET)

@@ -13,6 +13,7 @@ from fewbits.runtime import Session
 BATCH = "N"
 _SMALL = 1024  # bytes; constants up to this size may decide shapes and travel along
 T = TypeVar("T")
+Asked = Mapping[str, Sequence[int]] | Sequence[int] | None
 
 
 def through_onnx(network: ir.Model, function: Callable[[onnx.ModelProto], T]) -> T:
@@ -114,38 +115,43 @@ def _short(error: Exception) -> str:
     return " ".join(str(error).split())[:400]
 
 
-def set_input_shapes(
-    network: ir.Model,
-    asked: Mapping[str, Sequence[int]] | Sequence[int] | None,
-    *,
-    incomplete: bool = False,
-) -> None:
+def set_input_shapes(network: ir.Model, asked: Asked) -> None:
     """Give each input its shape: the batch becomes `N` where it is free, the rest is fixed.
 
     Args:
         network: changed in place.
         asked: input name → shape, or one shape for the only input; with or without the batch.
-        incomplete: leave inputs that are still incomplete, and unknown names, for later.
 
     Raises:
         ModelError: an input's shape stays open, contradicts the file's, or is of another rank.
     """
+    for name in set_known_shapes(network, asked):
+        known = (str(value.name) for value in network.graph.inputs)
+        raise ModelError(
+            f"--input-shape: the network has no input '{name}'.", hint=nearest(name, known)
+        )
+    for value in network.graph.inputs:
+        if value.shape is None or None in _dims(value)[1:]:
+            raise _dynamic(value)
+
+
+def set_known_shapes(network: ir.Model, asked: Asked) -> Mapping[str, Sequence[int]]:
+    """Give inputs the shapes asked for, and return those of names that are no inputs.
+
+    Before `--start-node-names` cut, the asked shapes may be of inputs still to come, and inputs
+    may stay open that will go.
+    """
     inputs = {str(value.name): value for value in network.graph.inputs}
     shapes = _by_name(asked, tuple(inputs))
-    for name, shape in shapes.items():
-        if name in inputs:
-            inputs[name].shape = _merged(inputs[name], tuple(shape))
-        elif not incomplete:
-            raise ModelError(
-                f"--input-shape: the network has no input '{name}'.", hint=nearest(name, inputs)
-            )
-    for value in inputs.values():
-        _settle(value, incomplete=incomplete)
+    for name, value in inputs.items():
+        if name in shapes:
+            value.shape = _merged(value, tuple(shapes[name]))
+        if value.shape is not None and len(value.shape):
+            value.shape = ir.Shape([_dims(value)[0] or BATCH, *list(value.shape)[1:]])
+    return {name: shape for name, shape in shapes.items() if name not in inputs}
 
 
-def _by_name(
-    asked: Mapping[str, Sequence[int]] | Sequence[int] | None, names: tuple[str, ...]
-) -> Mapping[str, Sequence[int]]:
+def _by_name(asked: Asked, names: tuple[str, ...]) -> Mapping[str, Sequence[int]]:
     if not asked:
         return {}
     if isinstance(asked, Mapping):
@@ -184,20 +190,15 @@ def _merged(value: ir.Value, asked: tuple[int, ...]) -> ir.Shape:
     return ir.Shape([dims[0], *full[1:]])
 
 
-def _settle(value: ir.Value, *, incomplete: bool) -> None:
-    """Name the batch, and refuse dimensions that are still open."""
-    if value.shape is None or None in _dims(value)[1:]:
-        if incomplete:
-            return
-        dims = _dims(value) if value.shape is not None else (None, 3, None, None)
-        known = _text(dims) if value.shape is not None else "unknown"
-        example = "x".join(str(d or 224) for d in dims[1:])
-        raise ModelError(
-            f"Input '{value.name}' has a dynamic shape ({known}).",
-            hint=f"Fix it, the batch left out: --input-shape {value.name}={example} for instance.",
-        )
-    dims = _dims(value)
-    value.shape = ir.Shape([BATCH if i == 0 and d is None else d for i, d in enumerate(dims)])
+def _dynamic(value: ir.Value) -> ModelError:
+    """Return the error for an input whose shape is still open."""
+    dims = _dims(value) if value.shape is not None else (None, 3, None, None)
+    known = _text(dims) if value.shape is not None else "unknown"
+    example = "x".join(str(d or 224) for d in dims[1:])
+    return ModelError(
+        f"Input '{value.name}' has a dynamic shape ({known}).",
+        hint=f"Fix it, the batch left out: --input-shape {value.name}={example} for instance.",
+    )
 
 
 def _dims(value: ir.Value) -> tuple[int | None, ...]:

@@ -43,6 +43,7 @@ _RULES = (
 def prepare(network: ir.Model) -> None:
     """Inline functions, make constants initializers and give every node and tensor a name."""
     common.RemoveInitializersFromInputsPass()(network)
+    network.ir_version = max(network.ir_version, 4)  # before, initializers had to be inputs
     _inline(network)
     common.TopologicalSortPass()(network)
     _use_plain_domain(network)
