@@ -1,5 +1,8 @@
+import re
+import shlex
 import string
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from fewbits.errors import RecipeError
@@ -168,3 +171,34 @@ def test_changing_the_callers_dictionary_does_not_change_the_step():
     step = Step("q", {"layers": layers})
     layers["a"].append(2)
     assert step.options == {"layers": {"a": [1]}}
+
+
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "recipes.md"
+
+
+def test_the_two_forms_shown_in_the_docs_are_the_same_recipe():
+    text = DOCS.read_text()
+    lines = [line for line in text.splitlines() if line.startswith("  -p ")]
+    typed = [shlex.split(line.rstrip("\\"))[1] for line in lines]
+    toml = text.partition("```toml\n")[2].partition("```")[0]
+    assert len(typed) == 2
+    assert Recipe.from_toml(toml) == Recipe(tuple(map(parse_step, typed)))
+
+
+@pytest.mark.parametrize(
+    ("form", "kind"),
+    [
+        ("number", int | float),
+        ("true or false", bool),
+        ("word", str),
+        ("string", str),
+        ("list", list),
+        ("map", dict),
+    ],
+)
+def test_the_values_shown_in_the_docs_are_of_the_kind_named(form, kind):
+    row = next(line for line in DOCS.read_text().splitlines() if line.startswith(f"| {form} |"))
+    examples = re.findall(r"`([^`]+)`", row)
+    assert examples
+    for example in examples:
+        assert isinstance(parse_step(f"q:a={example}").options["a"], kind)
