@@ -40,6 +40,7 @@ def algorithms():
 
 STEPS = """
 import os, time
+from fewbits.errors import TargetError
 from fewbits.interfaces import Algorithm, Result
 from fewbits.provenance import Report
 
@@ -53,6 +54,8 @@ class Nap(Algorithm):
     name = "nap"
 
     def apply(self, model, context):
+        if os.environ.get("NAP") == "never":
+            raise TargetError("It does not fit.", hint="Make it smaller.")
         for second in range(int(os.environ.get("NAP", "0"))):
             context.progress("nap", second, None, "seconds")
             time.sleep(1)
@@ -389,6 +392,7 @@ def test_labels_that_do_not_match(folder, archive):
 def test_an_unknown_evaluator_and_target(folder, archive):
     data = ["--data-path", folder / "calib.npy"]
     refused(["eval", archive, *data, "--evaluator", "fidelty"], ["Did you mean 'fidelity'?"])
+    refused(["eval", archive, *data, "--target", "emulater"], ["'emulator'"], code=2)
     refused(["compile", archive, "--hw-arch", "cpuu", "-o", "x.onnx"], ["Did you mean 'cpu'?"])
 
 
@@ -479,6 +483,30 @@ def slow_steps(tmp_path):
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: fewbits-slow\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[fewbits.plugins]\nslow = slow\n")
     return {**os.environ, "PYTHONPATH": str(site)}
+
+
+def test_a_progress_hook_that_raises_is_named_and_the_run_goes_on(folder, slow_steps):
+    site = Path(slow_steps["PYTHONPATH"])
+    with (site / "slow.py").open("a") as module:
+        module.write("\n@hookimpl\ndef progress(done):\n    raise ValueError('too loud')\n")
+    calibration = ["--calib-path", folder / "calib.npy"]
+    done = fewbits("optimize", folder / "net.onnx", *calibration, "--json", env=slow_steps)
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["stage"] == "quantized"
+    warnings = [line for line in done.stderr.splitlines() if line.startswith("warning: ")]
+    assert len(warnings) == 1
+    assert "plugin 'slow' (fewbits-slow 1.0)" in warnings[0]
+    assert "too loud" in warnings[0]
+
+
+def test_a_step_that_fails_keeps_what_came_before_it(folder, slow_steps):
+    chain = ["-p", "touch", "-p", "nap", "-p", "quantize"]
+    optimize = ["optimize", folder / "net.onnx", "--calib-path", folder / "calib.npy", *chain]
+    done = fewbits(*optimize, env={**slow_steps, "NAP": "never"})
+    assert done.returncode == 1
+    assert "error: It does not fit." in done.stderr
+    assert "net.fewbits.checkpoint; the same command with --resume goes on" in done.stderr
+    assert [path.name for path in Path().iterdir()] == ["net.fewbits.checkpoint"]
 
 
 def interrupt_when(process, path, seconds=60):

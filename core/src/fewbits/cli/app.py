@@ -14,7 +14,7 @@ from typer.main import get_command as build_command
 import fewbits
 from fewbits.cli.common import HELP_SETTINGS, NoPlugin, Session, session_of
 from fewbits.cli.text import leave_text_alone
-from fewbits.errors import FewbitsError
+from fewbits.errors import FewbitsError, RecipeError
 
 #: command → (module with its Typer app `app`, summary), in the order of the workflow.
 COMMANDS = {
@@ -94,11 +94,14 @@ class MainGroup(TyperGroup):
             from fewbits.cli import render
 
             render.failure(error)
+            if not isinstance(error, RecipeError):
+                render.kept(session_of(ctx).checkpoint)
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt as interrupt:
             from fewbits.cli import render
 
-            render.interrupted(session_of(ctx).checkpoint)
+            render.note("interrupted")
+            render.kept(session_of(ctx).checkpoint)
             raise typer.Exit(130) from interrupt
 
     def _add_plugin_commands(self, ctx: Any) -> None:

@@ -124,9 +124,9 @@ def _set_quiet(ctx: typer.Context, quiet: bool) -> bool:
     return quiet
 
 
-def _disable(ctx: typer.Context, names: list[str] | None) -> list[str] | None:
+def _disable(ctx: typer.Context, names: list[str] | None) -> list[str]:
     session_of(ctx).disable(names)
-    return names
+    return names or []
 
 
 NoPlugin = Annotated[

@@ -3,7 +3,7 @@
 import inspect
 import types
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -158,7 +158,17 @@ def _bounds(metadata: Iterable[Any]) -> Iterable[str]:
 
 
 def _trait(value: Any) -> Any:
-    return list(value) if isinstance(value, (tuple, set, frozenset)) else value
+    if isinstance(value, Mapping):
+        return dict(value)
+    return list(value) if isinstance(value, tuple | set | frozenset) else value
+
+
+def _trait_text(value: Any) -> str:
+    from fewbits.cli import render
+
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {item}" for key, item in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list) else render.cell(value)
 
 
 def _target_limits(loaded: Any) -> dict[str, Any]:
@@ -179,8 +189,7 @@ def _show(item: dict[str, Any]) -> None:
     render.heading(f"{item['kind']} {item['name']}", f"{item['distribution']} {item['version']}")
     render.text(item["about"] or item["summary"])
     for name, value in item["traits"].items():
-        shown = ", ".join(map(str, value)) if isinstance(value, list) else render.cell(value)
-        if shown:
+        if shown := _trait_text(value):
             render.text(f"{name.replace('_', ' ')}: {shown}")
     if item["options"]:
         render.table(
@@ -201,8 +210,10 @@ def default_text(item: dict[str, Any]) -> str:
     if item["required"]:
         return "required"
     default = item["default"]
-    if default is None:
+    if isinstance(default, bool):
+        return "true" if default else "false"
+    if default in (None, "", {}, [], ()):
         return "none"
-    if isinstance(default, (tuple, list)):
+    if isinstance(default, tuple | list):
         return f"[{', '.join(map(str, default))}]"
     return str(default)

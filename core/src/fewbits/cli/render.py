@@ -57,9 +57,8 @@ def failure(error: FewbitsError) -> None:
         console.print(f"[cyan]hint:[/] {escape(error.hint)}", soft_wrap=True)
 
 
-def interrupted(checkpoint: Path | None) -> None:
-    """Say on stderr that the run was interrupted, and what is left of it."""
-    note("interrupted")
+def kept(checkpoint: Path | None) -> None:
+    """Say on stderr that the finished steps of a run that stopped are not lost, if it had any."""
     if checkpoint is not None and checkpoint.exists():
         note(f"The finished steps are in {checkpoint}; the same command with --resume goes on.")
 
