@@ -76,7 +76,7 @@ def test_noisiest_layers_come_first(figures):
     layers = row(figures, "a8_w4")["layers"]
     worst = [layers[name] for name in figures["worst_layers"]]
     assert worst == sorted(layers.values())[: len(worst)]
-    assert len(layers) == 24
+    assert len(layers) == 29
 
 
 def test_same_seed_writes_the_same_files(figures, folder, tmp_path):

@@ -111,7 +111,7 @@ def write(net: DigitsNet, train_part: Split, test_part: Split, folder: Path) -> 
 def main() -> None:
     """Train, check, write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--epochs", type=int, default=80)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--output", type=Path, default=ASSETS)
     arguments = parser.parse_args()

@@ -77,6 +77,7 @@ def show(outcome: "Outcome") -> None:
         right=("top-1", "same as float", "SNR", "weights"),
     )
     quantized = outcome.rows[1:]
+    render.text()
     render.table(
         ("noisiest layers", *(row.precision for row in quantized)),
         [
@@ -85,6 +86,7 @@ def show(outcome: "Outcome") -> None:
         ],
         right=[row.precision for row in quantized],
     )
+    render.text()
     render.table(
         ("file", "size", "what it is"),
         [line for row in outcome.rows for line in _files(row)],

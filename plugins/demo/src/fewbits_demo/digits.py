@@ -9,7 +9,7 @@ ASSETS = Path(__file__).parent / "assets"
 
 
 class Digits(NamedModel):
-    """A CNN of 12 thousand parameters for the UCI handwritten digits; trained by this project.
+    """A CNN of five thousand parameters for the UCI handwritten digits; trained by this project.
 
     Depthwise convolutions, residual adds, squeeze-and-excite blocks, ReLU6 and batch
     normalization stand in the file, so that every pass has something to do.

@@ -146,6 +146,7 @@ def _quantized_row(
         evaluators=["classification", "fidelity"],
         registry=registry,
     )
+    noise = layer_snr(model, pictures, batch_size=32, progress=registry.progress)
     archive = folder / f"digits-{precision}.fewbits"
     api.save(model, archive)
     file = api.compile(model, folder / f"digits-{precision}.onnx", target=TARGET, registry=registry)
@@ -158,5 +159,5 @@ def _quantized_row(
         file=file,
         file_bytes=file.stat().st_size,
         archive=archive,
-        layers=layer_snr(model, pictures),
+        layers={each.layer: each.snr_db for each in noise},
     )
