@@ -19,7 +19,7 @@ from fewbits.errors import ArchiveError
 FORMAT = 1
 MANIFEST = "manifest.json"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
-_DAMAGED = "The file is damaged or was changed: make it again, or fetch a fresh copy."
+DAMAGED = "The file is damaged or was changed: make it again, or fetch a fresh copy."
 
 
 def sha256(data: bytes) -> str:
@@ -77,7 +77,7 @@ class Container:
     def _read_manifest(self) -> dict[str, Any]:
         manifest = json.loads(self._archive.read(self._members[MANIFEST]))
         if not isinstance(manifest, dict) or not isinstance(manifest.get("format"), int):
-            raise ArchiveError(f"{self._path} has no format version.", hint=_DAMAGED)
+            raise ArchiveError(f"{self._path} has no format version.", hint=DAMAGED)
         if manifest["format"] > FORMAT:
             raise ArchiveError(
                 f"{self._path} has format {manifest['format']}; this fewbits reads up to {FORMAT}.",
@@ -86,7 +86,7 @@ class Container:
         if set(manifest["parts"]) != set(self._members) - {MANIFEST}:
             odd = sorted(set(manifest["parts"]) ^ (set(self._members) - {MANIFEST}))
             raise ArchiveError(
-                f"{self._path}: the manifest and the parts differ on '{odd[0]}'.", hint=_DAMAGED
+                f"{self._path}: the manifest and the parts differ on '{odd[0]}'.", hint=DAMAGED
             )
         return manifest
 
@@ -99,7 +99,7 @@ class Container:
         listed = self.manifest["parts"][name]
         data = self._archive.read(self._members[name])
         if len(data) != listed["bytes"] or sha256(data) != listed["sha256"]:
-            raise ArchiveError(f"{self._path}: '{name}' has a wrong digest.", hint=_DAMAGED)
+            raise ArchiveError(f"{self._path}: '{name}' has a wrong digest.", hint=DAMAGED)
         return data
 
 
@@ -135,7 +135,7 @@ def _unreadable(path: Path, error: Exception) -> ArchiveError:
         reason = f"is truncated, damaged or no fewbits archive ({error})"
     else:
         reason = f"holds what cannot be read ({type(error).__name__}: {error})"
-    return ArchiveError(f"{path} {reason}.", hint=_DAMAGED)
+    return ArchiveError(f"{path} {reason}.", hint=DAMAGED)
 
 
 def _checked(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]:
@@ -149,7 +149,7 @@ def _checked(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]
             )
         members[info.filename] = info
     if sum(info.file_size for info in members.values()) > path.stat().st_size:
-        raise ArchiveError(f"{path} claims more bytes than it has.", hint=_DAMAGED)
+        raise ArchiveError(f"{path} claims more bytes than it has.", hint=DAMAGED)
     if MANIFEST not in members:
         raise ArchiveError(
             f"{path} has no {MANIFEST}.", hint="Give an archive that fewbits wrote (NAME.fewbits)."

@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from fewbits.container import Container, open_container, sha256, to_json
+from fewbits.container import DAMAGED, Container, open_container, sha256, to_json
 from fewbits.errors import ArchiveError
 from fewbits.history import from_dict
 from fewbits.provenance import StepRecord
@@ -91,7 +91,7 @@ def _stage(entry: Mapping[str, Any], parts: Mapping[str, Any]) -> StageOutline:
     if stage_digest(str(entry["stage"]), content_digest(digests)) != entry["digest"]:
         raise ArchiveError(
             f"Stage {entry['stage']} has a wrong digest.",
-            hint="The file is damaged or was changed: make it again, or fetch a fresh copy.",
+            hint=DAMAGED,
         )
     size = sum(int(part["bytes"]) for part in own.values())
     return StageOutline(
@@ -110,7 +110,7 @@ def _check_order(stages: tuple[StageOutline, ...], records: int) -> None:
     if not stages or not grows or steps != sorted(steps) or steps[-1] != records:
         raise ArchiveError(
             "The archive's stages and its history do not fit together.",
-            hint="The file is damaged or was changed: make it again, or fetch a fresh copy.",
+            hint=DAMAGED,
         )
 
 

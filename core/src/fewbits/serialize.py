@@ -20,7 +20,7 @@ import onnx_ir as ir
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from fewbits.container import to_json
+from fewbits.container import DAMAGED, to_json
 from fewbits.errors import ArchiveError
 from fewbits.model import Encoding, Model, Precision, Stage
 from fewbits.outline import PREPROCESS
@@ -34,7 +34,6 @@ _INLINE_BYTES = 1024
 _KEPT_INLINE = "iub"
 _INTEGERS = {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
 _DTYPES = frozenset({"float64", "float32", "float16", "bool", *_INTEGERS})
-_BAD = "The file is damaged or was changed: make it again, or fetch a fresh copy."
 
 ValueT = TypeVar("ValueT")
 
@@ -189,7 +188,7 @@ def _encoding(name: str, said: Mapping[str, Any], arrays: Mapping[str, NDArray[A
     scale, zero_point = arrays[f"scale/{name}"], arrays[f"zero_point/{name}"]
     fits = scale.dtype == np.float32 and zero_point.dtype == np.int64
     if not fits or scale.shape != zero_point.shape or not 2 <= said["bits"] <= 32:
-        raise ArchiveError(f"The encoding of '{name}' does not fit its arrays.", hint=_BAD)
+        raise ArchiveError(f"The encoding of '{name}' does not fit its arrays.", hint=DAMAGED)
     return Encoding(
         int(said["bits"]),
         bool(said["signed"]),
@@ -203,7 +202,7 @@ def _encoding(name: str, said: Mapping[str, Any], arrays: Mapping[str, NDArray[A
 def _unpack(packed: NDArray[Any], shape: list[int]) -> NDArray[np.bool_]:
     count = int(np.prod(shape, dtype=np.int64))
     if packed.dtype != np.uint8 or packed.size != (count + 7) // 8:
-        raise ArchiveError("A mask does not fit its array.", hint=_BAD)
+        raise ArchiveError("A mask does not fit its array.", hint=DAMAGED)
     mask: NDArray[np.bool_] = np.unpackbits(packed, count=count).astype(np.bool_).reshape(shape)
     return _frozen(mask)
 
@@ -219,13 +218,13 @@ def _attach(network: ir.Model, weights: Mapping[str, NDArray[Any]]) -> None:
         homeless.discard(name)
         array = weights.get(name)
         if array is None or tensor.location != WEIGHTS or not _same_kind(tensor, array):
-            raise ArchiveError(f"Weight '{name}' does not fit the graph.", hint=_BAD)
+            raise ArchiveError(f"Weight '{name}' does not fit the graph.", hint=DAMAGED)
         value.const_value = ir.Tensor(array, name=name)
     if homeless:
-        raise ArchiveError(f"Weight '{min(homeless)}' has no place in the graph.", hint=_BAD)
+        raise ArchiveError(f"Weight '{min(homeless)}' has no place in the graph.", hint=DAMAGED)
     for tensor in _tensors(network):
         if isinstance(tensor, ir.ExternalTensor):
-            raise ArchiveError(f"'{tensor.name}' points outside the archive.", hint=_BAD)
+            raise ArchiveError(f"'{tensor.name}' points outside the archive.", hint=DAMAGED)
 
 
 def _unpacked(tensor: Any, name: str) -> Any:
