@@ -38,7 +38,9 @@ def quantize(x: NDArray[np.floating], encoding: Encoding) -> NDArray[np.int64]:
     """
     scale = _along(encoding.scale, encoding.axis, x.ndim)
     zero_point = _along(encoding.zero_point, encoding.axis, x.ndim)
-    q = np.rint(x / scale) + zero_point
+    # Up to 16 bits we divide in float32 as the runtime does; a bias needs more than its 24 bits.
+    exact = x.astype(np.float64) if encoding.bits > 16 else x
+    q = np.rint(exact / scale) + zero_point
     clipped = np.clip(q, encoding.qmin, encoding.qmax)
     return np.asarray(clipped, np.int64)
 
