@@ -248,6 +248,19 @@ def test_describe_shows_bounds_and_choices(site):
     assert (mode["type"], mode["required"]) == ("fast | best", True)
 
 
+def test_describe_of_quantize_is_that_of_the_default_quantizer():
+    described = json.loads(run("describe", "quantize", "--json").stdout)
+    assert (described["kind"], described["name"]) == ("quantizer", "uniform")
+    assert "precision" in {option["name"] for option in described["options"]}
+    assert "its option 'quantizer' names" in run("describe", "quantize").stdout
+
+
+def test_tables_in_a_pipe_have_no_control_codes_and_no_trailing_blanks():
+    lines = run("list").stdout.splitlines()
+    assert len(lines) > 5
+    assert [line for line in lines if line != line.rstrip() or "\x1b" in line] == []
+
+
 def test_describe_of_an_unknown_name_says_the_nearest():
     result = run("describe", "onxx")
     assert result.exit_code == 1

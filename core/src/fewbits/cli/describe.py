@@ -56,8 +56,17 @@ def describe(
     """Show a component's options: types, bounds, defaults."""
     session = session_of(ctx)
     wanted = None if kind is None else parse_kind(kind)
-    described = [description(session, found) for found in find(session, name, wanted)]
     from fewbits.cli import render
+    from fewbits.planning import DEFAULT_QUANTIZER, QUANTIZE
+
+    if name == QUANTIZE and wanted is None:
+        name, wanted = DEFAULT_QUANTIZER, "quantizer"
+        if not json:
+            render.text(
+                f"The step '{QUANTIZE}' runs the quantizer that its option 'quantizer' names, "
+                f"'{DEFAULT_QUANTIZER}' by default:"
+            )
+    described = [description(session, found) for found in find(session, name, wanted)]
 
     if json:
         render.print_json(described if len(described) > 1 else described[0])

@@ -89,7 +89,13 @@ def table(
         grid.add_column(name, justify="right" if name in set(right) else "left")
     for row in rows:
         grid.add_row(*(escape(cell(value)) for value in row))
-    _console().print(grid)
+    console = _console()
+    if console.is_terminal:
+        console.print(grid)
+        return
+    with console.capture() as capture:
+        console.print(grid)
+    sys.stdout.writelines(line.rstrip() + "\n" for line in capture.get().splitlines())
 
 
 def cell(value: Any) -> str:
