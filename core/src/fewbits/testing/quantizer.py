@@ -44,14 +44,14 @@ class QuantizerContract(AlgorithmContract):
         bits = {name: encoding.bits for name, encoding in model.encodings.items()}
         rest = dict(bits)
         for layer in layers(model.graph):
+            for value in filter(None, (layer.weight, layer.bias)):
+                rest.pop(str(value.name), None)
             if layer.name in model.precisions:
                 precision = model.precisions[layer.name]
                 assert bits[str(layer.weight.name)] == precision.weight_bits, layer.name
                 bias = bits.get(str(layer.bias.name)) if layer.bias else None
                 narrow = precision.activation_bits == 8
                 assert bias is None or bias == spec.bias_bits or not narrow, layer.name
-                for value in filter(None, (layer.weight, layer.bias)):
-                    rest.pop(str(value.name), None)
         known = {b for p in spec.precisions for b in (p.activation_bits, p.weight_bits)}
         wrong = {name: width for name, width in rest.items() if width not in known}
         assert not wrong, "the target has no such integers"
