@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fewbits.cli.common import BatchSize, Json, NoPlugin, Quiet, Seed, Threads, command, session_of
-from fewbits.cli.source import (
+from fewbits.cli.flags import (
     CalibCount,
     CalibPath,
     EndNodes,
@@ -18,10 +18,8 @@ from fewbits.cli.source import (
     Run,
     Source,
     StartNodes,
-    check_output,
-    ensure_quantized,
-    open_model,
 )
+from fewbits.cli.source import check_output, ensure_quantized, open_model
 from fewbits.errors import UsageError, nearest
 
 if TYPE_CHECKING:

@@ -6,14 +6,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from fewbits.cli.common import Json, NoPlugin, Quiet, command, session_of
-from fewbits.cli.source import (
-    EndNodes,
-    InputShape,
-    ParseFlags,
-    Source,
-    StartNodes,
-    open_model,
-)
+from fewbits.cli.flags import EndNodes, InputShape, ParseFlags, Source, StartNodes
+from fewbits.cli.source import open_model
 
 if TYPE_CHECKING:
     import onnx_ir as ir

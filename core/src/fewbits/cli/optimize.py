@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fewbits.cli.common import BatchSize, Json, NoPlugin, Quiet, Seed, Threads, command, session_of
-from fewbits.cli.source import (
+from fewbits.cli.flags import (
     CalibCount,
     CalibPath,
     EndNodes,
@@ -20,12 +20,8 @@ from fewbits.cli.source import (
     Run,
     Source,
     StartNodes,
-    check_output,
-    open_data,
-    open_model,
-    output_path,
-    settings,
 )
+from fewbits.cli.source import check_output, open_data, open_model, output_path, settings
 from fewbits.errors import UsageError
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 import typer
 
 from fewbits.cli.common import Json, NoPlugin, Quiet, command, session_of
-from fewbits.cli.source import (
+from fewbits.cli.flags import (
     EndNodes,
     InputShape,
     Name,
@@ -12,10 +12,8 @@ from fewbits.cli.source import (
     PreprocessText,
     Source,
     StartNodes,
-    check_output,
-    open_model,
-    output_path,
 )
+from fewbits.cli.source import check_output, open_model, output_path
 
 app = command()
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fewbits.cli.common import Json, NoPlugin, Quiet, Threads, command, session_of
-from fewbits.cli.source import CalibCount, CalibPath, open_data
+from fewbits.cli.flags import CalibCount, CalibPath
+from fewbits.cli.source import open_data
 
 if TYPE_CHECKING:
     from fewbits.replaying import Replayed
