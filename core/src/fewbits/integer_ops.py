@@ -2,6 +2,7 @@
 
 from itertools import product as every
 from math import prod
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -95,8 +96,9 @@ def convolve_transposed(x: Integers, weight: Integers, node: ir.Node) -> Integer
             slice(t * d, t * d + s * (size - 1) + 1, s)
             for t, d, s, size in zip(tap, place.dilations, place.strides, x.shape[2:], strict=True)
         )
+        this: tuple[Any, ...] = (Ellipsis, *tap)
         there = result[(slice(None), slice(None), *reached)]
-        np.add(there, parts[(Ellipsis, *tap)], out=there)
+        np.add(there, parts[this], out=there)
     kept = (slice(b, size - e) for b, e, size in zip(place.begin, place.end, full, strict=True))
     return result[(slice(None), slice(None), *kept)]
 
@@ -115,23 +117,22 @@ def _spread(x: Integers, weight: Integers, groups: int) -> Integers:
 
 def _transposed_window(node: ir.Node, kernel: Sizes, sizes: Sizes) -> tuple[Window, Sizes]:
     """Return a ConvTranspose's window, its padding to be cut off, and the sizes before that."""
-    count = len(kernel)
-    ones, zeros = (1,) * count, (0,) * count
+    ones, none = (1,) * len(kernel), (0,) * len(kernel)
     strides, dilations = numbers(node, "strides", ones), numbers(node, "dilations", ones)
-    extents = Window(kernel, strides, dilations, zeros, zeros).extents
-    more = numbers(node, "output_padding", zeros)
+    extents = Window(kernel, strides, dilations, none, none, none).extents
+    more = numbers(node, "output_padding", none)
     full = tuple(
         s * (i - 1) + extent + m
         for s, i, extent, m in zip(strides, sizes, extents, more, strict=True)
     )
     mode = text(node, "auto_pad", "NOTSET")
-    wanted = numbers(node, "output_shape", ())[-count:]
+    wanted = numbers(node, "output_shape", ())[-len(kernel) :]
     if not wanted and mode.startswith("SAME"):
         wanted = tuple(s * i for s, i in zip(strides, sizes, strict=True))
     if wanted:
-        pads = [halves(f - w, mode == "SAME_UPPER") for f, w in zip(full, wanted, strict=True)]
+        totals = [f - w for f, w in zip(full, wanted, strict=True)]
+        begin, end = halves(totals, upper=mode == "SAME_UPPER")
     else:
-        given = numbers(node, "pads", zeros * 2) if mode == "NOTSET" else zeros * 2
-        pads = list(zip(given[:count], given[count:], strict=True))
-    begin, end = (tuple(pair[side] for pair in pads) for side in (0, 1))
-    return Window(kernel, strides, dilations, begin, end), full
+        pads = numbers(node, "pads", none * 2) if mode == "NOTSET" else none * 2
+        begin, end = pads[: len(kernel)], pads[len(kernel) :]
+    return Window(kernel, strides, dilations, begin, end, none), full

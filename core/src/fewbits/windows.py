@@ -22,7 +22,8 @@ class Window:
         strides: steps between positions.
         dilations: steps between taps.
         begin: padding before the first element.
-        end: padding behind the last one; negative crops.
+        end: padding behind the last one.
+        surplus: what `ceil_mode` adds behind the padding; negative crops.
     """
 
     kernel: Sizes
@@ -30,6 +31,7 @@ class Window:
     dilations: Sizes
     begin: Sizes
     end: Sizes
+    surplus: Sizes
 
     @property
     def extents(self) -> Sizes:
@@ -37,19 +39,24 @@ class Window:
         return tuple((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilations, strict=True))
 
     def pad(self, x: NDArray[Any], fill: float = 0) -> NDArray[Any]:
-        """Return `x`, `(n, c, *spatial)`, with `fill` around it."""
-        padded = np.pad(
-            x,
-            [(0, 0), (0, 0), *((b, max(e, 0)) for b, e in zip(self.begin, self.end, strict=True))],
-            constant_values=fill,
-        )
-        crop = tuple(slice(None, min(e, 0) or None) for e in self.end)
-        return padded[(slice(None), slice(None), *crop)]
+        """Return `x`, `(n, c, *spatial)`, with all its padding around it."""
+        return self.extend(self.surround(x, fill), fill)
+
+    def surround(self, x: NDArray[Any], fill: float = 0) -> NDArray[Any]:
+        """Return `x` with `begin` and `end` around it."""
+        edges = [(0, 0), (0, 0), *zip(self.begin, self.end, strict=True)]
+        return np.pad(x, edges, constant_values=fill)
+
+    def extend(self, x: NDArray[Any], fill: float = 0) -> NDArray[Any]:
+        """Return `x` with `surplus` behind it."""
+        edges = [(0, 0), (0, 0), *((0, max(more, 0)) for more in self.surplus)]
+        kept = tuple(slice(None, min(more, 0) or None) for more in self.surplus)
+        return np.pad(x, edges, constant_values=fill)[(slice(None), slice(None), *kept)]
 
     def slide(self, padded: NDArray[Any]) -> NDArray[Any]:
         """Return every position's elements, `(n, c, *positions, *kernel)`, as a view.
 
-        >>> Window((2,), (2,), (1,), (0,), (0,)).slide(np.arange(5).reshape(1, 1, 5))
+        >>> Window((2,), (2,), (1,), (0,), (0,), (0,)).slide(np.arange(5).reshape(1, 1, 5))
         array([[[[0, 1],
                  [2, 3]]]])
         """
@@ -66,20 +73,17 @@ def window(node: ir.Node, kernel: Sequence[int], sizes: Sequence[int]) -> Window
         node: strides, dilations, pads or auto_pad, and ceil_mode are read from it.
         kernel: its sizes.
         sizes: those of the input's spatial axes.
-
-    Positions that only `ceil_mode` adds are made by more padding at the end.
     """
-    count = len(kernel)
-    strides, dilations = (numbers(node, n, (1,) * count) for n in ("strides", "dilations"))
-    flat = Window(tuple(kernel), strides, dilations, (0,) * count, (0,) * count)
-    pads = [
-        _padding(node, size, extent, stride, axis, count)
-        for axis, (size, extent, stride) in enumerate(
-            zip(sizes, flat.extents, strides, strict=True)
-        )
-    ]
-    begin, end = (tuple(pair[side] for pair in pads) for side in (0, 1))
-    return Window(flat.kernel, strides, dilations, begin, end)
+    ones, none = (1,) * len(kernel), (0,) * len(kernel)
+    strides, dilations = numbers(node, "strides", ones), numbers(node, "dilations", ones)
+    extents = Window(tuple(kernel), strides, dilations, none, none, none).extents
+    begin, end = _padding(node, sizes, extents, strides)
+    surplus = none
+    if int_attribute(node, "ceil_mode", 0):
+        starts = [b + size for b, size in zip(begin, sizes, strict=True)]
+        padded = [start + e for start, e in zip(starts, end, strict=True)]
+        surplus = tuple(map(_surplus, padded, starts, extents, strides))
+    return Window(tuple(kernel), strides, dilations, begin, end, surplus)
 
 
 def numbers(node: ir.Node, name: str, default: Sizes) -> Sizes:
@@ -94,27 +98,41 @@ def text(node: ir.Node, name: str, default: str) -> str:
     return default if attribute is None else attribute.as_string()
 
 
+def halves(totals: Sequence[int], *, upper: bool) -> tuple[Sizes, Sizes]:
+    """Split padding between both ends; the odd one goes to the end if `upper`."""
+    small, large = tuple(t // 2 for t in totals), tuple(t - t // 2 for t in totals)
+    return (small, large) if upper else (large, small)
+
+
 def _padding(
-    node: ir.Node, size: int, extent: int, stride: int, axis: int, count: int
-) -> tuple[int, int]:
+    node: ir.Node, sizes: Sequence[int], extents: Sizes, strides: Sizes
+) -> tuple[Sizes, Sizes]:
+    """Return the padding before and behind, by `pads` or `auto_pad`."""
     mode = text(node, "auto_pad", "NOTSET")
     if mode.startswith("SAME"):
-        positions = -(-size // stride)
-        return halves(max((positions - 1) * stride + extent - size, 0), mode == "SAME_UPPER")
-    pads = numbers(node, "pads", (0,) * (2 * count)) if mode == "NOTSET" else (0,) * (2 * count)
-    begin, end = pads[axis], pads[count + axis]
-    if not int_attribute(node, "ceil_mode", 0):
-        return begin, end
-    positions = -(-(size + begin + end - extent) // stride) + 1
-    if (positions - 1) * stride >= size + begin:  # a window wholly in the padding is none
-        positions -= 1
-    return begin, (positions - 1) * stride + extent - size - begin
+        totals = [
+            max((-(-size // stride) - 1) * stride + extent - size, 0)
+            for size, extent, stride in zip(sizes, extents, strides, strict=True)
+        ]
+        return halves(totals, upper=mode == "SAME_UPPER")
+    none = (0,) * (2 * len(sizes))
+    pads = numbers(node, "pads", none) if mode == "NOTSET" else none
+    return pads[: len(sizes)], pads[len(sizes) :]
 
 
-def halves(total: int, upper: bool) -> tuple[int, int]:
-    """Split padding between both ends; the odd one goes to the end if `upper`."""
-    small = total // 2
-    return (small, total - small) if upper else (total - small, small)
+def _surplus(padded: int, behind: int, extent: int, stride: int) -> int:
+    """Return how far the last window that `ceil_mode` allows reaches beyond the padding.
+
+    Args:
+        padded: size with padding.
+        behind: where the padding behind begins; no window starts from there on.
+        extent: of the window.
+        stride: between windows.
+    """
+    last = -(-(padded - extent) // stride)
+    if last * stride >= behind:
+        last -= 1
+    return last * stride + extent - padded
 
 
 def average_pool(x: NDArray[np.floating], node: ir.Node) -> NDArray[np.float64]:
@@ -122,29 +140,20 @@ def average_pool(x: NDArray[np.floating], node: ir.Node) -> NDArray[np.float64]:
 
     Args:
         x: `(n, c, *spatial)`.
-        node: the AveragePool. With `count_include_pad`, `pads` count as zeros; what `ceil_mode`
+        node: the AveragePool. With `count_include_pad`, padding counts as zeros; what `ceil_mode`
             adds never counts.
     """
     place = window(node, numbers(node, "kernel_shape", ()), x.shape[2:])
+    include = int_attribute(node, "count_include_pad", 0)
+    counted = place.extend(place.surround(np.ones((1, 1, *x.shape[2:])), include))
     axes = tuple(range(-len(place.kernel), 0))
-    counted = np.ones((1, 1, *x.shape[2:]))
-    if int_attribute(node, "count_include_pad", 0):
-        given = numbers(node, "pads", (*place.begin, *place.end))[len(place.kernel) :]
-        ends = [(b, min(e, g)) for b, e, g in zip(place.begin, place.end, given, strict=True)]
-        edges = [(b, max(e, 0)) for b, e in ends]
-        counted = np.pad(counted, [(0, 0), (0, 0), *edges], constant_values=1)
-        rest = tuple(e - edge[1] for e, edge in zip(place.end, edges, strict=True))
-        around = Window(place.kernel, place.strides, place.dilations, (0,) * len(rest), rest)
-    else:
-        around = place
     total = place.slide(place.pad(x.astype(np.float64))).sum(axis=axes)
-    share: NDArray[np.float64] = total / around.slide(around.pad(counted)).sum(axis=axes)
-    return share
+    mean: NDArray[np.float64] = total / place.slide(counted).sum(axis=axes)
+    return mean
 
 
 def max_pool(q: NDArray[np.integer], node: ir.Node) -> NDArray[np.int64]:
     """Return the largest integer of each of MaxPool's windows; padding never wins."""
     place = window(node, numbers(node, "kernel_shape", ()), q.shape[2:])
-    least = int(np.iinfo(np.int64).min)
-    windows = place.slide(place.pad(q.astype(np.int64), least))
+    windows = place.slide(place.pad(q.astype(np.int64), int(np.iinfo(np.int64).min)))
     return np.asarray(windows.max(axis=tuple(range(-len(place.kernel), 0))), np.int64)
