@@ -40,7 +40,10 @@ class Histogram:
     def within(cls, samples: NDArray[np.floating], bound: float) -> "Histogram":
         """Count samples that are known to lie within ±`bound`; sets the width from it."""
         exponent = width_exponent(bound)
-        index = np.floor(np.ldexp(samples.ravel(), -exponent)).astype(np.int64)
+        flat = samples.ravel()
+        if exponent > 0:  # small negative float32 values would vanish, and miss bin -1
+            flat = flat.astype(np.float64)
+        index = np.floor(np.ldexp(flat, -exponent)).astype(np.int64)
         start = int(index.min())
         return cls(exponent, start, np.bincount(index - start).astype(np.int64))
 
@@ -59,6 +62,19 @@ class Histogram:
         """Middle of each bin, float64."""
         index = self.start + np.arange(len(self.counts), dtype=np.float64)
         return (index + 0.5) * self.width
+
+    def without_zeros(self) -> "Histogram":
+        """Return the same histogram without the spike of exact zeros that a ReLU leaves.
+
+        The bin that begins at zero keeps no more than the fuller of its neighbours.
+        """
+        place = -self.start
+        if not 0 <= place < len(self.counts):
+            return self
+        counts = self.counts.copy()
+        around = [*counts[max(place - 1, 0) : place], *counts[place + 1 : place + 2]]
+        counts[place] = min(counts[place], max(around, default=0))
+        return Histogram(self.exponent, self.start, counts)
 
     def coarsen(self, exponent: int) -> "Histogram":
         """Return the same counts over bins of width `2^exponent`, not narrower than now."""

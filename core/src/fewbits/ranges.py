@@ -3,6 +3,8 @@
 Activations: from a histogram of samples and the exact extremes. Weights: from the array itself.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -38,34 +40,120 @@ def mse_range(histogram: Histogram, low: float, high: float, bits: int) -> tuple
         high: exact largest value, or 0.
         bits: width of the encoding.
     """
+    return _least(low, high, lambda lows, highs: quantization_errors(histogram, lows, highs, bits))
 
-    def error(bounds: tuple[float, float]) -> float:
-        return quantization_error(histogram, *bounds, bits)
 
-    best = min(((low * a, high * a) for a in SHRINK), key=error)
+def _least(
+    low: float,
+    high: float,
+    loss: Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]],
+) -> tuple[float, float]:
+    """Return the interval of least loss: fractions of both ends together, then of each alone."""
+    best = _first_least(low * SHRINK, high * SHRINK, loss)
     if low < 0.0 < high:
-        best = min(((low * a, best[1]) for a in SHRINK), key=error)
-        best = min(((best[0], high * a) for a in SHRINK), key=error)
+        best = _first_least(low * SHRINK, np.full_like(SHRINK, best[1]), loss)
+        best = _first_least(np.full_like(SHRINK, best[0]), high * SHRINK, loss)
     return best
 
 
-def quantization_error(histogram: Histogram, low: float, high: float, bits: int) -> float:
-    """Return the mean squared error of an asymmetric encoding over a histogram.
+def _first_least(
+    lows: NDArray[np.float64],
+    highs: NDArray[np.float64],
+    loss: Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]],
+) -> tuple[float, float]:
+    place = int(np.argmin(loss(lows, highs)))
+    return float(lows[place]), float(highs[place])
 
-    Inside the interval a sample is off by `scale² / 12` on average (by exactly its distance to
-    the grid where the bins are finer than the grid); outside it is off by its distance to the end.
+
+def quantization_errors(
+    histogram: Histogram, lows: NDArray[np.float64], highs: NDArray[np.float64], bits: int
+) -> NDArray[np.float64]:
+    """Return the mean squared error of asymmetric encodings over a histogram.
+
+    Inside an interval a sample is off by `scale² / 12` on average, or, where the bins are finer
+    than the grid, by the distance of its bin to the grid; outside it is off by its distance to
+    the end. A spike at zero is exact. Sums over a level's bins come from cumulative moments, so
+    that the cost follows the levels and not the bins.
+
+    Args:
+        histogram: samples of the tensor.
+        lows: lower ends of the intervals, at most 0, `(intervals,)`.
+        highs: upper ends, at least 0, `(intervals,)`.
+        bits: width of the encoding.
+
+    Returns:
+        float64, `(intervals,)`; infinite for an empty interval.
     """
     levels = (1 << bits) - 1
-    scale = (high - low) / levels
-    if scale <= 0.0:
-        return float("inf") if histogram.total else 0.0
-    x = histogram.centers
-    nearest = np.clip(np.rint(x / scale), np.rint(low / scale), np.rint(low / scale) + levels)
-    squared = np.square(x - nearest * scale)
-    if scale < 4.0 * histogram.width:
-        inside = (x > low) & (x < high)
-        squared = np.where(inside, scale**2 / 12.0, squared)
-    return float(squared @ histogram.counts) / max(histogram.total, 1)
+    scales = (np.asarray(highs, np.float64) - lows) / levels
+    rest = histogram.without_zeros()
+    sums = _cumulative_moments(rest)
+    errors = np.full(scales.shape, np.inf if rest.total else 0.0)
+    fine = scales < 4.0 * rest.width
+    some = fine & (scales > 0.0)
+    errors[some] = _smooth_errors(rest, sums, lows[some], highs[some], scales[some], levels)
+    some = ~fine
+    errors[some] = _stepped_errors(rest, sums, lows[some], scales[some], levels)
+    return errors / max(histogram.total, 1)
+
+
+def _cumulative_moments(histogram: Histogram) -> NDArray[np.float64]:
+    """Return sums of `counts · x^k` over the bins before each edge, `(3, bins + 1)`."""
+    x, counts = histogram.centers, histogram.counts
+    sums = np.zeros((3, len(counts) + 1))
+    np.cumsum([counts, counts * x, counts * np.square(x)], axis=1, out=sums[:, 1:])
+    return sums
+
+
+def _bins_below(histogram: Histogram, x: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return how many bins have their centre below each `x`."""
+    place = np.ceil(x / histogram.width - histogram.start - 0.5)
+    return np.clip(place, 0, len(histogram.counts)).astype(np.int64)
+
+
+def _squares(moments: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return `Σ counts · (centre − x)²` of sets of bins with these moments, `(3, …)`."""
+    return moments[2] - 2.0 * x * moments[1] + np.square(x) * moments[0]
+
+
+def _smooth_errors(
+    histogram: Histogram,
+    sums: NDArray[np.float64],
+    lows: NDArray[np.float64],
+    highs: NDArray[np.float64],
+    scales: NDArray[np.float64],
+    levels: int,
+) -> NDArray[np.float64]:
+    """Return the summed squared errors on grids about as fine as the bins, or finer."""
+    bottom = np.rint(lows / scales)
+    below = sums[:, _bins_below(histogram, lows)]
+    until = sums[:, _bins_below(histogram, highs)]
+    inside = (until[0] - below[0]) * np.square(scales) / 12.0
+    over = sums[:, -1:] - until
+    return inside + _squares(below, bottom * scales) + _squares(over, (bottom + levels) * scales)
+
+
+def _stepped_errors(
+    histogram: Histogram,
+    sums: NDArray[np.float64],
+    lows: NDArray[np.float64],
+    scales: NDArray[np.float64],
+    levels: int,
+) -> NDArray[np.float64]:
+    """Return the summed squared errors on grids of several bins a step."""
+    steps = scales[:, None]
+    bottom = np.rint(lows / scales)[:, None]
+    first = np.maximum(np.floor(histogram.start * histogram.width / steps), bottom)
+    count = min(levels, len(histogram.counts) // 4 + 2) + 1
+    level = np.minimum(first + np.arange(count), bottom + levels)
+    upper = _bins_below(histogram, (level + 0.5) * steps)
+    upper[:, -1] = len(histogram.counts)
+    upper = np.where(level < bottom + levels, upper, len(histogram.counts))
+    edges = np.concatenate([np.zeros_like(upper[:, :1]), upper], axis=1)
+    moments = np.diff(sums[:, edges], axis=2)
+    within = sums[0, -1] * histogram.width**2 / 12.0
+    total: NDArray[np.float64] = _squares(moments, level * steps).sum(axis=1) + within
+    return total
 
 
 def entropy_range(histogram: Histogram, low: float, high: float, bits: int) -> tuple[float, float]:
@@ -73,6 +161,8 @@ def entropy_range(histogram: Histogram, low: float, high: float, bits: int) -> t
 
     Minimises `KL(P ‖ Q)` as TensorRT's calibration does (Migacz 2017): P is the histogram with
     what lies outside added to the end bins, Q spreads each level's mass over its non-empty bins.
+    The spike that a ReLU leaves at zero takes no part: zero is a level of its own in every
+    encoding, and spreading the spike over neighbouring bins would favour ever smaller intervals.
 
     Args:
         histogram: samples of the tensor.
@@ -80,27 +170,31 @@ def entropy_range(histogram: Histogram, low: float, high: float, bits: int) -> t
         high: exact largest value, or 0.
         bits: width of the encoding.
     """
-    candidates = [(low * a, high * a) for a in SHRINK]
-    return min(candidates, key=lambda b: _divergence(histogram, b[0], b[1], bits))
+    rest = histogram.without_zeros()
+
+    def loss(lows: NDArray[np.float64], highs: NDArray[np.float64]) -> NDArray[np.float64]:
+        pairs = zip(lows, highs, strict=True)
+        return np.array([_divergence(rest, a, b, bits) for a, b in pairs])
+
+    return _least(low, high, loss)
 
 
 def _divergence(histogram: Histogram, low: float, high: float, bits: int) -> float:
-    levels = (1 << bits) - 1
-    x, counts = histogram.centers, histogram.counts.astype(np.float64)
-    inside = (x >= low) & (x <= high)
+    scale = (high - low) / ((1 << bits) - 1)
+    counts = histogram.counts.astype(np.float64)
+    ends = _bins_below(histogram, np.array([low, high]))
+    first, stop = int(ends[0]), int(ends[1])
+    inside = counts[first:stop]
     if not inside.any():
         return float("inf")
-    scale = (high - low) / levels
-    first, last = np.flatnonzero(inside)[[0, -1]]
-    q_source = counts[first : last + 1]
-    p = q_source.copy()
+    p = inside.copy()
     p[0] += counts[:first].sum()
-    p[-1] += counts[last + 1 :].sum()
-    level = np.rint((x[first : last + 1] - low) / scale).astype(np.int64)
-    mass = np.bincount(level, weights=q_source)
-    filled = np.bincount(level, weights=(q_source > 0).astype(np.float64))
-    q = np.where(q_source > 0, (mass / np.maximum(filled, 1.0))[level], 0.0)
-    p, q = p / p.sum(), q / max(q.sum(), 1e-300)
+    p[-1] += counts[stop:].sum()
+    level = np.rint((histogram.centers[first:stop] - low) / scale).astype(np.int64)
+    mass = np.bincount(level, weights=inside)
+    filled = np.bincount(level, weights=inside > 0)
+    q = np.where(inside > 0, (mass / np.maximum(filled, 1.0))[level], 0.0)
+    p, q = p / p.sum(), q / q.sum()
     used = p > 0
     return float(np.sum(p[used] * np.log(p[used] / np.maximum(q[used], 1e-12))))
 
