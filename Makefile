@@ -39,7 +39,7 @@ format: $(TOOLS) ## rewrite the sources as ruff wants them
 	$(BIN)/ruff format .
 
 bench: $(INSTALLED) ## measure speed, memory and accuracy; JSON out
-	$(BIN)/python tests/benchmarks/run.py
+	$(BIN)/python -m tests.benchmarks.run
 
 clean: ## remove the virtual environment and everything that was built
 	rm -rf $(VENV) build dist fewbits-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

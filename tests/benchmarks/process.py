@@ -1,0 +1,72 @@
+"""One whole quantization in a process of its own; prints its seconds and peak memory as JSON.
+
+Both sides read the same JPEG files lazily and write their result to a file.
+"""
+
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tests.benchmarks.common import LITE0, SHARED
+from tests.benchmarks.speed import peak_mb
+
+IMAGES = SHARED / "data" / "imagenet1k_sample"
+PREPROCESS = "resize=256,crop=224,mean=127,std=128"
+
+
+def with_fewbits(images: int, folder: Path) -> None:
+    """Parse, calibrate with histograms, quantize, write the archive and the compiled file."""
+    import fewbits
+    from fewbits.api import open_data
+
+    model = fewbits.parse(LITE0, preprocess=PREPROCESS)
+    data: Any = _repeated(open_data(IMAGES, model), images)
+    quantized = fewbits.optimize(model, calibration=data)
+    fewbits.save(quantized, folder / "lite0.fewbits")
+    fewbits.compile(quantized, folder / "lite0.onnx")
+
+
+def with_onnxruntime(images: int, folder: Path) -> None:
+    """Run quantize_static with its defaults: min-max ranges, per-channel weights."""
+    import fewbits
+    from fewbits.api import open_data
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
+
+    model = fewbits.parse(LITE0, preprocess=PREPROCESS)
+    data = _repeated(open_data(IMAGES, model), images)
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.batches: Iterator[Any] = data.batches(8)
+
+        def get_next(self) -> Any:
+            batch = next(self.batches, None)
+            return None if batch is None else dict(batch.inputs)
+
+    quantize_static(
+        str(LITE0),
+        str(folder / "lite0.onnx"),
+        Reader(),
+        quant_format=QuantFormat.QDQ,
+        per_channel=True,
+    )
+
+
+def _repeated(data: Any, images: int) -> Any:
+    """Return `images` rows: every fourth, then from the start again as often as needed."""
+    rows = list(range(0, len(data), 4))
+    rows += [i for i in range(len(data)) if i % 4][: max(images - len(rows), 0)]
+    return data.select((rows * (images // len(rows) + 1))[:images])
+
+
+if __name__ == "__main__":
+    run = {"fewbits": with_fewbits, "onnxruntime": with_onnxruntime}[sys.argv[1]]
+    with tempfile.TemporaryDirectory() as scratch:
+        start = time.perf_counter()
+        run(int(sys.argv[2]), Path(scratch))
+        taken = time.perf_counter() - start
+    print(json.dumps({"seconds": round(taken, 3), "peak_mb": peak_mb()}))

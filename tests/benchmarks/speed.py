@@ -1,0 +1,69 @@
+"""Speed against ONNX Runtime in the same run, on the same threads."""
+
+import json
+import resource
+import subprocess
+import sys
+from typing import Any
+
+import fewbits
+from fewbits.builtin.cpu import CpuTarget
+from fewbits.calibration import collect
+from fewbits.interfaces import Context
+from fewbits.placement import place
+from fewbits.runtime import Session
+
+from tests.benchmarks.common import LITE0, calibration, ratio
+
+
+def emulator() -> dict[str, Any]:
+    """Throughput of the emulator against float32, batch 8."""
+    model = fewbits.parse(LITE0)
+    data = calibration(128)
+    quantized = fewbits.optimize(model, calibration=data)
+    fast = CpuTarget().emulator(quantized)
+    plain = Session(model.network)
+    return ratio(lambda: _pass(fast, data), lambda: _pass(plain, data))
+
+
+def min_max() -> dict[str, Any]:
+    """Min-max statistics of every tensor against plain float inference, batch 8."""
+    model = fewbits.parse(LITE0)
+    data = calibration()
+    target = CpuTarget()
+    names = place(model.graph, target.spec).own
+    context = Context(target=target, calibration=data)
+    plain = Session(model.network)
+    return ratio(lambda: collect(model, names, context), lambda: _pass(plain, data))
+
+
+def optimize() -> dict[str, Any]:
+    """A whole process of ours against one of quantize_static: seconds and peak memory."""
+    runs = {name: [_measured(name) for _ in range(3)] for name in ("fewbits", "onnxruntime")}
+    best = {name: min(r["seconds"] for r in found) for name, found in runs.items()}
+    return {
+        "speed": round(best["onnxruntime"] / best["fewbits"], 3),
+        "seconds": best,
+        "peak_mb": {name: max(r["peak_mb"] for r in found) for name, found in runs.items()},
+    }
+
+
+def memory() -> dict[str, Any]:
+    """Peak memory of calibrating with histograms on 256 and on 1024 images."""
+    return {str(n): _measured("fewbits", n)["peak_mb"] for n in (256, 1024)}
+
+
+def _measured(what: str, images: int = 256) -> dict[str, float]:
+    command = [sys.executable, "-m", "tests.benchmarks.process", what, str(images)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def peak_mb() -> float:
+    """Return the peak resident memory of this process in megabytes."""
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+
+
+def _pass(runnable: Any, data: Any) -> None:
+    for batch in data.batches(8):
+        runnable.run(batch.inputs)
