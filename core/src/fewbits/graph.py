@@ -183,8 +183,13 @@ def rank(value: ir.Value) -> int | None:
     return None if value.shape is None else len(value.shape)
 
 
-def unshare_constants(graph: ir.Graph) -> None:
-    """Give every layer a weight and a bias of its own, so that each can have its own grid."""
+def unshare_constants(graph: ir.Graph) -> dict[str, str]:
+    """Give every layer a weight and a bias of its own, so that each can have its own grid.
+
+    Returns:
+        Name of each copy → name of the constant it was copied from.
+    """
+    copies: dict[str, str] = {}
     for node in graph:
         if not is_layer(node):
             continue
@@ -194,6 +199,8 @@ def unshare_constants(graph: ir.Graph) -> None:
                 continue
             copy = add_constant(graph, f"{value.name}.{node.name}", array)
             node.replace_input_with(index, copy)
+            copies[str(copy.name)] = str(value.name)
+    return copies
 
 
 def ensure_bias(graph: ir.Graph, node: ir.Node, channels: int) -> None:

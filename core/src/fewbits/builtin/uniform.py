@@ -73,7 +73,13 @@ class UniformQuantizer(Quantizer):
         encodings = self._activations(placement, precisions, statistics)
         encodings |= self._weights(chosen, precisions, encodings, statistics, context)
         kept = {layer.name: precisions[layer.name] for layer in chosen}
-        quantized = new.advance(Stage.QUANTIZED, encodings=encodings, precisions=kept)
+        quantized = model.advance(
+            Stage.QUANTIZED,
+            network=new.network,
+            masks=new.masks,
+            encodings=encodings,
+            precisions=kept,
+        )
         return Result(quantized, _report(model, kept, placement, len(statistics)))
 
     def _precisions(self, graph: ir.Graph, context: Context) -> dict[str, Precision]:
@@ -176,11 +182,12 @@ class UniformQuantizer(Quantizer):
 def _prepared(model: Model, *, with_biases: bool) -> Model:
     """Return a copy in which every layer has constants of its own, and a bias if asked for."""
     new = model.copy()
-    unshare_constants(new.graph)
+    copies = unshare_constants(new.graph)
     if with_biases:
         for layer in list(layers(new.graph)):
             ensure_bias(new.graph, layer.node, layer.out_channels)
-    return new
+    masks = {copy: new.masks[name] for copy, name in copies.items() if name in new.masks}
+    return new.replace(masks={**new.masks, **masks})
 
 
 def _report(
