@@ -44,12 +44,14 @@ def to_qdq(model: Model, *, unsigned_weights: bool = False) -> ir.Model:
     graph = network.graph
     _drop_implied_activations(graph, model.encodings)
     values = values_by_name(graph)
+    widened = _weights_of_wide_products(graph, model.encodings)
     for name, encoding in model.encodings.items():
         value = values.get(name)
         if value is None:
             continue
         if constant(value) is not None:
-            _store(graph, value, encoding, unsigned_weights)
+            dtype = np.dtype(np.int16) if name in widened else storage_type(encoding)
+            _store(graph, value, encoding, dtype, unsigned=unsigned_weights)
         else:
             _insert_qdq(graph, value, encoding)
     graph.sort()
@@ -62,18 +64,41 @@ def storage_type(encoding: Encoding) -> np.dtype[np.generic]:
     return np.dtype(_STORAGE.get((width, encoding.signed), np.int64))
 
 
-def _store(graph: ir.Graph, value: ir.Value, encoding: Encoding, unsigned: bool) -> None:
+def _weights_of_wide_products(graph: ir.Graph, encodings: Mapping[str, Encoding]) -> set[str]:
+    """Name the 8-bit weights that MatMul and Gemm multiply with wider activations.
+
+    ONNX Runtime turns these ops on dequantized 8-bit weights into MatMulNBits, which rounds the
+    activations to 8 bits on its way. It leaves 16-bit weights alone.
+    """
+    found = set()
+    for node in graph:
+        if node.op_type in ("MatMul", "Gemm"):
+            names = [str(value.name) for value in node.inputs[:2] if value is not None]
+            source, weight = (encodings.get(name) for name in names)
+            if source is not None and weight is not None and weight.bits <= 8 < source.bits:
+                found.add(names[1])
+    return found
+
+
+def _store(
+    graph: ir.Graph,
+    value: ir.Value,
+    encoding: Encoding,
+    dtype: np.dtype[np.generic],
+    *,
+    unsigned: bool,
+) -> None:
     """Replace a constant by its integers and a DequantizeLinear."""
     array = np.asarray(constant(value))
     if encoding.bits > 32:
-        encoding = _exact_in_32_bits(array)
-    integers = quantize(array.astype(np.float64), encoding)
-    dtype, zero_point = storage_type(encoding), encoding.zero_point
+        encoding, dtype = _exact_in_32_bits(array), np.dtype(np.int32)
+    integers, zero_point = quantize(array.astype(np.float64), encoding), encoding.zero_point
     if unsigned and dtype == np.int8:
         integers, zero_point, dtype = integers + 128, zero_point + 128, np.dtype(np.uint8)
     stored = add_constant(graph, f"{value.name}.quantized", integers.astype(dtype))
-    node = _qdq_node(graph, "DequantizeLinear", stored, encoding, zero_point.astype(dtype))
-    _hand_over(value, node.outputs[0], f"{value.name}.dequantized")
+    name = f"{value.name}.dequantized"
+    node = _qdq_node(graph, "DequantizeLinear", stored, encoding, zero_point.astype(dtype), name)
+    _hand_over(value, node.outputs[0])
     del graph.initializers[str(value.name)]
 
 
@@ -94,10 +119,15 @@ def _insert_qdq(graph: ir.Graph, value: ir.Value, encoding: Encoding) -> None:
     name = str(value.name)
     leaves = value.is_graph_output()
     uses = [(use.node, use.idx) for use in value.uses()]
-    quantized = _qdq_node(graph, "QuantizeLinear", value, encoding, zero_point)
-    restored = _qdq_node(graph, "DequantizeLinear", quantized.outputs[0], encoding, zero_point)
-    quantized.outputs[0].name = f"{name}.quantized"
-    restored.outputs[0].name = f"{name}.dequantized"
+    quantized = _qdq_node(graph, "QuantizeLinear", value, encoding, zero_point, f"{name}.quantized")
+    restored = _qdq_node(
+        graph,
+        "DequantizeLinear",
+        quantized.outputs[0],
+        encoding,
+        zero_point,
+        f"{name}.dequantized",
+    )
     restored.outputs[0].shape, restored.outputs[0].type = value.shape, value.type
     for node, index in uses:
         node.replace_input_with(index, restored.outputs[0])
@@ -108,7 +138,12 @@ def _insert_qdq(graph: ir.Graph, value: ir.Value, encoding: Encoding) -> None:
 
 
 def _qdq_node(
-    graph: ir.Graph, op: str, source: ir.Value, encoding: Encoding, zero_point: NDArray[np.generic]
+    graph: ir.Graph,
+    op: str,
+    source: ir.Value,
+    encoding: Encoding,
+    zero_point: NDArray[np.generic],
+    output: str,
 ) -> ir.Node:
     """Append a QuantizeLinear or DequantizeLinear with its scale and zero point."""
     scale = np.asarray(encoding.scale, np.float32)
@@ -119,12 +154,13 @@ def _qdq_node(
     ]
     attributes = {} if encoding.axis is None else {"axis": encoding.axis}
     node = ir.node(op, inputs, attributes=attributes, name=f"{source.name}.{op}")
+    node.outputs[0].name = output
     graph.append(node)
     return node
 
 
-def _hand_over(old: ir.Value, new: ir.Value, name: str) -> None:
-    new.name, new.shape, new.type = name, old.shape, old.type
+def _hand_over(old: ir.Value, new: ir.Value) -> None:
+    new.shape, new.type = old.shape, old.type
     for use in list(old.uses()):
         use.node.replace_input_with(use.idx, new)
 
@@ -139,7 +175,9 @@ def _drop_implied_activations(graph: ir.Graph, encodings: Mapping[str, Encoding]
             continue
         source, output = node.inputs[0], node.outputs[0]
         encoding = encodings.get(str(output.name))
-        if source is None or encoding is None or source.name in encodings:
+        if source is None or source.producer() is None:
+            continue
+        if encoding is None or source.name in encodings:
             continue
         if only_reader(source) is node and _implied(clip_bounds(node), encoding):
             _bypass(graph, node, source, output)
