@@ -268,3 +268,13 @@ def test_weights_of_every_type_come_back(dtype, tmp_path):
     back = archive.read(tmp_path / "m").graph.initializers["w"].const_value.numpy()
     np.testing.assert_array_equal(back, array)
     assert back.dtype == array.dtype
+
+
+def test_biases_wider_than_32_bits_come_back(tmp_path):
+    model = full_model()
+    name, encoding = next(iter(model.encodings.items()))
+    wide = model.replace(
+        encodings={**model.encodings, name: dataclasses.replace(encoding, bits=48)}
+    )
+    archive.write(wide, tmp_path / "m")
+    assert archive.read(tmp_path / "m").encodings[name].bits == 48

@@ -64,7 +64,7 @@ class Encoding:
     """How one tensor is represented: `x ≈ (q − zero_point) · scale`.
 
     Args:
-        bits: width of the integer, 4 to 32.
+        bits: width of the integer, 4 to 32; 48 for biases behind 16-bit activations or weights.
         signed: whether `q` is two's complement.
         scale: float32, shape `()` per tensor or `(channels,)` along `axis`.
         zero_point: int64, same shape as `scale`.

@@ -187,7 +187,7 @@ def _encodings(model: Model) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
 def _encoding(name: str, said: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Encoding:
     scale, zero_point = arrays[f"scale/{name}"], arrays[f"zero_point/{name}"]
     fits = scale.dtype == np.float32 and zero_point.dtype == np.int64
-    if not fits or scale.shape != zero_point.shape or not 2 <= said["bits"] <= 32:
+    if not fits or scale.shape != zero_point.shape or not 2 <= said["bits"] <= 48:
         raise ArchiveError(f"The encoding of '{name}' does not fit its arrays.", hint=DAMAGED)
     return Encoding(
         int(said["bits"]),
