@@ -9,7 +9,7 @@ from fewbits.bias import bias_encoding, expected_shift, with_room_for_bias
 from fewbits.graph import Layer, constant, set_constant
 from fewbits.model import Encoding, Precision
 from fewbits.numerics import fake_quantize
-from fewbits.ranges import weight_encoding
+from fewbits.weightrange import weight_encoding
 
 
 def quantize_layer(
@@ -29,7 +29,7 @@ def quantize_layer(
         precision: bits of the weight.
         source: encoding of the layer's input.
         per_channel: one weight scale per output channel, or one in all.
-        method: how the weight's range is found (`ranges.weight_encoding`).
+        method: how the weight's range is found (`weightrange.weight_encoding`).
         mean: mean of each input channel; with it the bias takes up the shift of the output's mean
             that rounding causes (`bias.expected_shift`).
         bias_bits: width of the accumulator at 8-bit activations; 48 is used above.

@@ -1,7 +1,4 @@
-"""Range estimation: which interval of real values an encoding should cover.
-
-Activations: from a histogram of samples and the exact extremes. Weights: from the array itself.
-"""
+"""Which interval of real values an activation's encoding should cover."""
 
 from collections.abc import Callable
 
@@ -9,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewbits.histogram import Histogram
-from fewbits.model import Encoding
 
 SHRINK = np.linspace(1.0, 0.2, 81)
+BINS_PER_LEVEL = 4
 
 
 def percentile_range(histogram: Histogram, percentile: float) -> tuple[float, float]:
@@ -113,7 +110,8 @@ def _bins_below(histogram: Histogram, x: NDArray[np.float64]) -> NDArray[np.int6
 
 def _squares(moments: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return `Σ counts · (centre − x)²` of sets of bins with these moments, `(3, …)`."""
-    return moments[2] - 2.0 * x * moments[1] + np.square(x) * moments[0]
+    squares: NDArray[np.float64] = moments[2] - 2.0 * x * moments[1] + np.square(x) * moments[0]
+    return squares
 
 
 def _smooth_errors(
@@ -130,7 +128,9 @@ def _smooth_errors(
     until = sums[:, _bins_below(histogram, highs)]
     inside = (until[0] - below[0]) * np.square(scales) / 12.0
     over = sums[:, -1:] - until
-    return inside + _squares(below, bottom * scales) + _squares(over, (bottom + levels) * scales)
+    ends = (bottom * scales, (bottom + levels) * scales)
+    total: NDArray[np.float64] = inside + _squares(below, ends[0]) + _squares(over, ends[1])
+    return total
 
 
 def _stepped_errors(
@@ -163,6 +163,8 @@ def entropy_range(histogram: Histogram, low: float, high: float, bits: int) -> t
     what lies outside added to the end bins, Q spreads each level's mass over its non-empty bins.
     The spike that a ReLU leaves at zero takes no part: zero is a level of its own in every
     encoding, and spreading the spike over neighbouring bins would favour ever smaller intervals.
+    For the same reason, spikes elsewhere, the bins are joined to no more than four a level
+    (TensorRT has 16, ONNX Runtime one).
 
     Args:
         histogram: samples of the tensor.
@@ -170,7 +172,9 @@ def entropy_range(histogram: Histogram, low: float, high: float, bits: int) -> t
         high: exact largest value, or 0.
         bits: width of the encoding.
     """
-    rest = histogram.without_zeros()
+    excess = len(histogram.counts) / (BINS_PER_LEVEL * ((1 << bits) - 1))
+    doublings = max(int(np.ceil(np.log2(excess))), 0)
+    rest = histogram.coarsen(histogram.exponent + doublings).without_zeros()
 
     def loss(lows: NDArray[np.float64], highs: NDArray[np.float64]) -> NDArray[np.float64]:
         pairs = zip(lows, highs, strict=True)
@@ -180,90 +184,21 @@ def entropy_range(histogram: Histogram, low: float, high: float, bits: int) -> t
 
 
 def _divergence(histogram: Histogram, low: float, high: float, bits: int) -> float:
-    scale = (high - low) / ((1 << bits) - 1)
+    levels = (1 << bits) - 1
     counts = histogram.counts.astype(np.float64)
-    ends = _bins_below(histogram, np.array([low, high]))
-    first, stop = int(ends[0]), int(ends[1])
-    inside = counts[first:stop]
+    first = max(int(np.floor(low / histogram.width)) - histogram.start, 0)
+    stop = max(int(np.floor(high / histogram.width)) - histogram.start + 1, 0)
+    inside = counts[first:stop]  # the bin that begins at `high` holds what a Clip leaves there
     if not inside.any():
         return float("inf")
     p = inside.copy()
     p[0] += counts[:first].sum()
     p[-1] += counts[stop:].sum()
-    level = np.rint((histogram.centers[first:stop] - low) / scale).astype(np.int64)
+    steps = (histogram.centers[first:stop] - low) * (levels / (high - low))
+    level = np.clip(np.rint(steps), 0, levels).astype(np.int64)
     mass = np.bincount(level, weights=inside)
     filled = np.bincount(level, weights=inside > 0)
     q = np.where(inside > 0, (mass / np.maximum(filled, 1.0))[level], 0.0)
     p, q = p / p.sum(), q / q.sum()
     used = p > 0
     return float(np.sum(p[used] * np.log(p[used] / np.maximum(q[used], 1e-12))))
-
-
-def weight_encoding(
-    weight: NDArray[np.floating], bits: int, *, axis: int | None, method: str = "mse"
-) -> Encoding:
-    """Return a symmetric, narrow-range encoding of a weight.
-
-    Args:
-        weight: any shape.
-        bits: 4, 8 or 16.
-        axis: the output channels' axis for one scale per channel; None for one scale.
-        method: `minmax` takes the largest magnitude; `mse` the fraction of it with the least
-            squared error, searched per channel in two passes.
-
-    A channel of zeros gets the largest scale among the others, so that its bias still fits.
-    """
-    rows = weight.reshape(1, -1) if axis is None else _rows(weight, axis)
-    qmax = (1 << (bits - 1)) - 1
-    peak = np.abs(rows).max(axis=1).astype(np.float64)
-    scale = peak / qmax
-    if method == "mse":
-        scale = _search(rows, scale, qmax)
-    largest = scale.max(initial=0.0)
-    scale = np.where(scale > 0.0, scale, largest if largest > 0.0 else 1.0).astype(np.float32)
-    shaped = scale.reshape(()) if axis is None else scale
-    return Encoding(bits, True, shaped, np.zeros(shaped.shape, np.int64), axis, narrow=True)
-
-
-def _rows(weight: NDArray[np.floating], axis: int) -> NDArray[np.floating]:
-    """Return `(channels, everything else)`."""
-    return np.moveaxis(weight, axis, 0).reshape(weight.shape[axis], -1)
-
-
-def _search(
-    rows: NDArray[np.floating], scale: NDArray[np.float64], qmax: int
-) -> NDArray[np.float64]:
-    """Return per-row scales of least squared error: coarse fractions first, then finer ones."""
-    coarse = _best_fraction(rows, scale, np.ones_like(scale), np.linspace(1.0, 0.3, 15), qmax)
-    return scale * _best_fraction(rows, scale, coarse, np.linspace(0.96, 1.04, 9), qmax)
-
-
-def _best_fraction(
-    rows: NDArray[np.floating],
-    scale: NDArray[np.float64],
-    around: NDArray[np.float64],
-    fractions: NDArray[np.float64],
-    qmax: int,
-) -> NDArray[np.float64]:
-    best = around.copy()
-    least = np.full(len(rows), np.inf)
-    for fraction in fractions:
-        tried = np.minimum(around * fraction, 1.0)
-        found = _squared_error(rows, (scale * tried).astype(np.float32), qmax)
-        better = found < least
-        least, best = np.where(better, found, least), np.where(better, tried, best)
-    return best
-
-
-def _squared_error(
-    rows: NDArray[np.floating], scale: NDArray[np.float32], qmax: int
-) -> NDArray[np.float64]:
-    """Return the squared rounding error of each row, `(channels,)`."""
-    step = np.where(scale > 0.0, scale, 1.0)[:, None]
-    q = rows / step
-    np.rint(q, out=q)
-    np.clip(q, -qmax, qmax, out=q)
-    q *= step
-    q -= rows
-    squared: NDArray[np.float64] = np.einsum("ij,ij->i", q, q, dtype=np.float64)
-    return squared
