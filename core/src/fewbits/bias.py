@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 from fewbits.model import Encoding
 
+SMALLEST_STEP = 2.0**-125  # a normal float32
+
 
 def bias_encoding(weight: Encoding, source: Encoding, channels: int, bits: int) -> Encoding:
     """Return the encoding of a bias: the accumulator's step `s_w · s_a`, per output channel.
@@ -29,6 +31,8 @@ def with_room_for_bias(
 ) -> Encoding:
     """Raise weight scales so far that the bias fits its integer, with half of it to spare.
 
+    The accumulator's step stays a normal float32 too, however small the values seen were.
+
     Args:
         weight: the weight's encoding.
         bias: `(out,)`.
@@ -37,7 +41,7 @@ def with_room_for_bias(
     """
     peak = np.abs(bias.astype(np.float64))
     peak = peak.reshape(-1, weight.scale.size).max(axis=0) if weight.scale.ndim else peak.max()
-    least = peak / (float(source.scale) * 2.0 ** (bits - 2))
+    least = np.maximum(peak / 2.0 ** (bits - 2), SMALLEST_STEP) / float(source.scale)
     return replace(weight, scale=np.maximum(weight.scale, least).astype(np.float32))
 
 

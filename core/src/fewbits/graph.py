@@ -139,7 +139,10 @@ def is_layer(node: ir.Node) -> bool:
 
 def _is_plain_gemm(node: ir.Node) -> bool:
     factors = [node.attributes[k].as_float() for k in ("alpha", "beta") if k in node.attributes]
-    return not int_attribute(node, "transA", 0) and all(factor == 1.0 for factor in factors)
+    if int_attribute(node, "transA", 0) or any(factor != 1.0 for factor in factors):
+        return False
+    bias = constant(node.inputs[2]) if len(node.inputs) > 2 else None
+    return bias is None or bias.size == 1 or bias.size == bias.shape[-1]
 
 
 def layers(graph: ir.Graph, activations: frozenset[str] = FUSABLE_ACTIVATIONS) -> Iterator[Layer]:
@@ -183,6 +186,14 @@ def rank(value: ir.Value) -> int | None:
     return None if value.shape is None else len(value.shape)
 
 
+def free_name(graph: ir.Graph, name: str) -> str:
+    """Return `name`, with a number behind it if an initializer has it already."""
+    found, number = name, 1
+    while found in graph.initializers:
+        found, number = f"{name}.{number}", number + 1
+    return found
+
+
 def unshare_constants(graph: ir.Graph) -> dict[str, str]:
     """Give every layer a weight and a bias of its own, so that each can have its own grid.
 
@@ -197,16 +208,25 @@ def unshare_constants(graph: ir.Graph) -> dict[str, str]:
             array = constant(value)
             if value is None or array is None or len(list(value.uses())) == 1:
                 continue
-            copy = add_constant(graph, f"{value.name}.{node.name}", array)
+            copy = add_constant(graph, free_name(graph, f"{value.name}.{node.name}"), array)
             node.replace_input_with(index, copy)
             copies[str(copy.name)] = str(value.name)
     return copies
+
+
+def flatten_biases(graph: ir.Graph) -> None:
+    """Give every Gemm's bias, which ONNX lets broadcast, the shape `(out,)`; none is shared."""
+    for layer in list(layers(graph)):
+        bias = None if layer.bias is None else constant(layer.bias)
+        if layer.bias is not None and bias is not None and bias.shape != (layer.out_channels,):
+            set_constant(layer.bias, np.broadcast_to(bias.ravel(), (layer.out_channels,)))
 
 
 def ensure_bias(graph: ir.Graph, node: ir.Node, channels: int) -> None:
     """Give a Conv, ConvTranspose or Gemm without a bias one of zeros, `(channels,)`."""
     if node.op_type == "MatMul" or (len(node.inputs) > 2 and node.inputs[2] is not None):
         return
-    zeros = add_constant(graph, f"{node.name}.bias", np.zeros(channels, np.float32))
+    name = free_name(graph, f"{node.name}.bias")
+    zeros = add_constant(graph, name, np.zeros(channels, np.float32))
     node.resize_inputs(3)
     node.replace_input_with(2, zeros)

@@ -109,7 +109,8 @@ def _place_passthrough(node: ir.Node, placement: Placement) -> None:
         placement.float_nodes.append(node)
         return
     for output in node.outputs:
-        placement.inherited[str(output.name)] = str(source.name)
+        if output.name and output.dtype in (None, ir.DataType.FLOAT):  # not MaxPool's indices
+            placement.inherited[str(output.name)] = str(source.name)
 
 
 def _need(value: ir.Value, placement: Placement) -> None:

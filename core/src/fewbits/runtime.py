@@ -77,7 +77,9 @@ class Session(Runnable):
             )
             for name, x in inputs.items()
         }
-        return {name: value[:valid] for name, value in self._run(part).items()}
+        return {
+            name: value[: len(value) * valid // size] for name, value in self._run(part).items()
+        }
 
 
 def _concatenate(

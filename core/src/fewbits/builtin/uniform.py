@@ -10,7 +10,7 @@ from pydantic import Field
 from fewbits.calibration import TensorStatistics, collect
 from fewbits.cost import work
 from fewbits.errors import RecipeError, TargetError, nearest
-from fewbits.graph import Layer, ensure_bias, layers, unshare_constants
+from fewbits.graph import Layer, ensure_bias, flatten_biases, layers, unshare_constants
 from fewbits.interfaces import Context, Quantizer, Result
 from fewbits.layerquant import quantize_layer
 from fewbits.model import Encoding, Model, Precision, Stage
@@ -68,7 +68,7 @@ class UniformQuantizer(Quantizer):
         new = _prepared(model, with_biases=self.options.bias_correction)
         placement = place(new.graph, spec)
         precisions = self._precisions(new.graph, context)
-        chosen = [layer for layer in layers(new.graph) if placement.holds(layer.input)]
+        chosen = _in_integers(new.graph, placement)
         statistics = self._statistics(new, placement, chosen, context)
         encodings = self._activations(placement, precisions, statistics)
         encodings |= self._weights(chosen, precisions, encodings, statistics, context)
@@ -156,7 +156,8 @@ class UniformQuantizer(Quantizer):
         encodings: dict[str, Encoding] = {}
         for layer in context.track(chosen, "quantize", len(chosen), "layers"):
             source = str(layer.input.name)
-            mean = statistics[source].mean if self.options.bias_correction else None
+            corrected = self.options.bias_correction and layer.bias is not None
+            mean = statistics[source].mean if corrected else None
             encodings |= quantize_layer(
                 layer,
                 precisions[layer.name],
@@ -183,11 +184,18 @@ def _prepared(model: Model, *, with_biases: bool) -> Model:
     """Return a copy in which every layer has constants of its own, and a bias if asked for."""
     new = model.copy()
     copies = unshare_constants(new.graph)
+    flatten_biases(new.graph)
     if with_biases:
         for layer in list(layers(new.graph)):
             ensure_bias(new.graph, layer.node, layer.out_channels)
     masks = {copy: new.masks[name] for copy, name in copies.items() if name in new.masks}
     return new.replace(masks={**new.masks, **masks})
+
+
+def _in_integers(graph: ir.Graph, placement: Placement) -> list[Layer]:
+    """Return the layers that the target runs in integers."""
+    in_float = set(placement.float_nodes)
+    return [layer for layer in layers(graph) if layer.node not in in_float]
 
 
 def _report(
