@@ -1,0 +1,1 @@
+"""Tiled squeeze-and-excite: channel attention that does not wait for the whole map."""
