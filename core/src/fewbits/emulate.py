@@ -15,6 +15,7 @@ from fewbits.errors import ModelError
 from fewbits.graph import add_constant, clip_bounds, constant, only_reader
 from fewbits.model import Encoding, Model, Stage
 from fewbits.numerics import quantize
+from fewbits.qdq_pools import settle_average_pools
 
 _STORAGE = {
     (8, True): np.int8,
@@ -43,6 +44,7 @@ def to_qdq(model: Model, *, unsigned_weights: bool = False) -> ir.Model:
     network = model.network.clone()
     graph = network.graph
     _drop_implied_activations(graph, model.encodings)
+    settle_average_pools(graph)
     values = values_by_name(graph)
     widened = _weights_of_wide_products(graph, model.encodings)
     for name, encoding in model.encodings.items():
