@@ -18,13 +18,22 @@ IMAGES = SHARED / "data" / "imagenet1k_sample"
 PREPROCESS = "resize=256,crop=224,mean=127,std=128"
 
 
+def _opened(images: int) -> tuple[Any, Any]:
+    """Return the parsed network and its calibration images, read lazily."""
+    import fewbits
+    from fewbits.api import open_data
+    from fewbits.plugins import from_environment
+    from fewbits.preprocess import parse_preprocess
+
+    model = fewbits.parse(LITE0, preprocess=parse_preprocess(PREPROCESS))
+    return model, _repeated(open_data(IMAGES, model, from_environment()), images)
+
+
 def with_fewbits(images: int, folder: Path) -> None:
     """Parse, calibrate with histograms, quantize, write the archive and the compiled file."""
     import fewbits
-    from fewbits.api import open_data
 
-    model = fewbits.parse(LITE0, preprocess=PREPROCESS)
-    data: Any = _repeated(open_data(IMAGES, model), images)
+    model, data = _opened(images)
     quantized = fewbits.optimize(model, calibration=data)
     fewbits.save(quantized, folder / "lite0.fewbits")
     fewbits.compile(quantized, folder / "lite0.onnx")
@@ -32,12 +41,9 @@ def with_fewbits(images: int, folder: Path) -> None:
 
 def with_onnxruntime(images: int, folder: Path) -> None:
     """Run quantize_static with its defaults: min-max ranges, per-channel weights."""
-    import fewbits
-    from fewbits.api import open_data
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 
-    model = fewbits.parse(LITE0, preprocess=PREPROCESS)
-    data = _repeated(open_data(IMAGES, model), images)
+    _, data = _opened(images)
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:

@@ -4,7 +4,7 @@ Whole activations never leave the runtime: extremes come from pooling ops, which
 keeps in its blocked layout, and histograms from an evenly spaced sample of each tensor.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,14 +12,17 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from fewbits.data import Batch
 from fewbits.errors import DataError, ModelError
-from fewbits.graph import add_constant, clip_bounds, constant, rank
+from fewbits.graph import constant
 from fewbits.histogram import Histogram
 from fewbits.interfaces import Context
 from fewbits.model import Model
 from fewbits.runtime import Session
+from fewbits.taps import Tap, Wanted, attach, never_negative, upper_bound
 
-SAMPLES_PER_IMAGE = 4096
+#: building a session costs about as much as running this many batches with every tap.
+BATCHES_WORTH_A_SESSION = 8
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,8 @@ class TensorStatistics:
         count: how many calibration samples were seen.
         histogram: of an evenly spaced sample of the values, or None.
         mean: mean of each channel (axis 1), float64, `(channels,)`, or None.
+        channel_low: smallest value of each channel (axis 1), `(channels,)`, or None.
+        channel_high: largest value of each channel (axis 1), `(channels,)`, or None.
     """
 
     low: float
@@ -39,6 +44,8 @@ class TensorStatistics:
     count: int
     histogram: Histogram | None = None
     mean: NDArray[np.float64] | None = None
+    channel_low: NDArray[np.float32] | None = None
+    channel_high: NDArray[np.float32] | None = None
 
     def merge(self, other: "TensorStatistics") -> "TensorStatistics":
         """Return the statistics of both sets of samples."""
@@ -49,23 +56,13 @@ class TensorStatistics:
         mean = self.mean
         if mean is not None and other.mean is not None:
             mean = (mean * self.count + other.mean * other.count) / count
+        lows, highs = self.channel_low, self.channel_high
+        if lows is not None and other.channel_low is not None:
+            lows = np.minimum(lows, other.channel_low)
+        if highs is not None and other.channel_high is not None:
+            highs = np.maximum(highs, other.channel_high)
         low, high = min(self.low, other.low), max(self.high, other.high)
-        return TensorStatistics(low, high, count, histogram, mean)
-
-
-@dataclass(frozen=True)
-class _Tap:
-    """Names of the extra outputs that watch one tensor; None where nothing needs watching."""
-
-    low: str | None
-    high: str
-    sample: str | None
-    mean: str | None
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """The names that are there."""
-        return tuple(n for n in (self.low, self.high, self.sample, self.mean) if n is not None)
+        return TensorStatistics(low, high, count, histogram, mean, lows, highs)
 
 
 def collect(
@@ -75,6 +72,7 @@ def collect(
     *,
     histograms: bool = False,
     means: Collection[str] = (),
+    channels: Collection[str] = (),
 ) -> dict[str, TensorStatistics]:
     """Run the calibration data through a model once and return statistics by tensor name.
 
@@ -84,37 +82,97 @@ def collect(
         context: gives the data, the batch size, threads and progress.
         histograms: whether to sample values too; about a fifth more time.
         means: those of `names` whose mean per channel is wanted; their channels lie on axis 1.
+        channels: those of `names` whose extremes per channel are wanted; likewise.
 
     Raises:
         DataError: there is no calibration data.
         ModelError: a tensor does not exist, or takes a value that is not finite.
     """
     dataset = context.need_calibration("Calibration")
-    network = model.network.clone()
-    values = values_by_name(network.graph)
-    watched = [_value(values, name) for name in names]
-    fixed = {v: array for v in watched if (array := constant(v)) is not None}
-    taps = {
-        str(v.name): _attach(network.graph, v, histograms, v.name in means)
-        for v in watched
-        if v not in fixed
-    }
-    found = {
-        str(v.name): statistics_of(a, a, a if histograms else None, 0) for v, a in fixed.items()
-    }
-    if not taps:
+    found, computed = _constants(model, names, histograms)
+    if not computed:
         return found
-    outputs = list(dict.fromkeys(name for tap in taps.values() for name in tap.outputs))
-    session = Session(network, threads=context.threads, outputs=outputs)
-    batches = dataset.batches(context.batch_size)
-    for batch in context.track(batches, "calibrate", len(dataset), "images"):
-        seen = session.run(batch.inputs)
-        for name, tap in taps.items():
-            part = _of_batch(name, tap, seen, len(batch))
-            found[name] = found[name].merge(part) if name in found else part
     if not len(dataset):
         raise DataError("The calibration data is empty.", hint="Give at least one sample.")
+    wanted = Wanted(computed, histograms, frozenset(means), frozenset(channels))
+    watch = _Watch.over(model, wanted, context.threads)
+    batches = context.track(
+        dataset.batches(context.batch_size), "calibrate", len(dataset), "images"
+    )
+    for index, batch in enumerate(batches):
+        for name, part in watch.run(batch):
+            found[name] = found[name].merge(part) if name in found else part
+        if index == 0 and len(dataset) > BATCHES_WORTH_A_SESSION * len(batch):
+            watch = watch.without(_settled(model, wanted, found), context.threads)
     return found
+
+
+@dataclass(frozen=True)
+class _Watch:
+    """A session whose outputs watch tensors of a model."""
+
+    model: Model
+    wanted: Wanted
+    session: Session
+    taps: Mapping[str, Tap]
+
+    @classmethod
+    def over(cls, model: Model, wanted: Wanted, threads: int | None) -> "_Watch":
+        """Build the session, on a copy of the network; its own outputs show what is not finite."""
+        network = model.network.clone()
+        values = values_by_name(network.graph)
+        taps = {n: attach(network.graph, values[n], wanted) for n in wanted.names}
+        watched = [name for tap in taps.values() for name in tap.outputs]
+        outputs = list(dict.fromkeys([*watched, *model.output_names]))
+        return cls(model, wanted, Session(network, threads=threads, outputs=outputs), taps)
+
+    def without(self, settled: frozenset[str], threads: int | None) -> "_Watch":
+        """Return a watch that no longer looks for the extremes of these tensors."""
+        if not settled:
+            return self
+        return _Watch.over(self.model, replace(self.wanted, settled=settled), threads)
+
+    def run(self, batch: Batch) -> Iterator[tuple[str, TensorStatistics]]:
+        """Yield the statistics of one batch, by tensor name.
+
+        Raises:
+            ModelError: a value is not finite; names the tensor where that begins.
+        """
+        seen = self.session.run(batch.inputs)
+        if not all(np.isfinite(array).all() for array in seen.values()):
+            raise _not_finite(self.model, self.wanted.names, batch.inputs)
+        for name, tap in self.taps.items():
+            yield name, _of_batch(tap, seen, len(batch), name in self.wanted.channels)
+
+
+def _settled(model: Model, wanted: Wanted, found: Mapping[str, TensorStatistics]) -> frozenset[str]:
+    """Return the tensors whose extremes cannot go further: from 0 to their upper bound."""
+    values = values_by_name(model.graph)
+    return frozenset(
+        name
+        for name in wanted.names
+        if name not in wanted.channels
+        and never_negative(values[name])
+        and found[name].high >= upper_bound(values[name])
+    )
+
+
+def _constants(
+    model: Model, names: Iterable[str], histograms: bool
+) -> tuple[dict[str, TensorStatistics], tuple[str, ...]]:
+    """Return the statistics of the constants among `names`, and the names of the others."""
+    values = values_by_name(model.graph)
+    found: dict[str, TensorStatistics] = {}
+    computed: list[str] = []
+    for name in dict.fromkeys(names):
+        if name not in values:
+            raise ModelError(f"The network has no tensor '{name}'.", hint="See `fewbits info`.")
+        array = constant(values[name])
+        if array is None:
+            computed.append(name)
+        else:
+            found[name] = statistics_of(array, array, array if histograms else None, 0)
+    return found, tuple(computed)
 
 
 def values_by_name(graph: ir.Graph) -> dict[str, ir.Value]:
@@ -124,99 +182,52 @@ def values_by_name(graph: ir.Graph) -> dict[str, ir.Value]:
     return {str(v.name): v for v in values}
 
 
-def _value(values: Mapping[str, ir.Value], name: str) -> ir.Value:
-    if name not in values:
-        raise ModelError(f"The network has no tensor '{name}'.", hint="See `fewbits info`.")
-    return values[name]
-
-
-def _attach(graph: ir.Graph, value: ir.Value, histograms: bool, with_mean: bool) -> _Tap:
-    """Add the ops that watch a tensor, and their outputs, to the graph."""
-    dims = rank(value)
-    if dims is None or dims < 2:
-        whole = _watch(graph, "Identity", [value])
-        return _Tap(whole, whole, whole if histograms else None, None)
-    axes = np.arange(2 if dims >= 3 else 1, dims)
-    low = None if _never_negative(value) else _reduce(graph, "ReduceMin", value, axes)
-    pooled = dims >= 3
-    high = (
-        _watch(graph, "GlobalMaxPool", [value])
-        if pooled
-        else _reduce(graph, "ReduceMax", value, axes)
-    )
-    mean = (
-        _watch(graph, "GlobalAveragePool" if pooled else "Identity", [value]) if with_mean else None
-    )
-    return _Tap(low, high, _sample(graph, value) if histograms else None, mean)
-
-
-def _never_negative(value: ir.Value) -> bool:
-    producer = value.producer()
-    if producer is None or producer.op_type not in ("Relu", "Clip"):
-        return False
-    bounds = clip_bounds(producer)
-    return bounds is not None and bounds[0] >= 0.0
-
-
-def _append(
-    graph: ir.Graph, op: str, inputs: list[ir.Value], attributes: Mapping[str, Any] | None = None
-) -> ir.Value:
-    node = ir.node(op, inputs, attributes=attributes or {})
-    graph.append(node)
-    node.outputs[0].name = f"fewbits.{op}.{inputs[0].name}"
-    node.outputs[0].type = ir.TensorType(ir.DataType.FLOAT)
-    return node.outputs[0]
-
-
-def _watch(
-    graph: ir.Graph, op: str, inputs: list[ir.Value], attributes: Mapping[str, Any] | None = None
-) -> str:
-    output = _append(graph, op, inputs, attributes)
-    graph.outputs.append(output)
-    return str(output.name)
-
-
-def _reduce(graph: ir.Graph, op: str, value: ir.Value, axes: NDArray[np.int64]) -> str:
-    constant_axes = add_constant(graph, f"fewbits.{op}.axes.{value.name}", axes)
-    return _watch(graph, op, [value, constant_axes], {"keepdims": 0})
-
-
-def _sample(graph: ir.Graph, value: ir.Value) -> str:
-    """Pick evenly spaced values, about `SAMPLES_PER_IMAGE` for each sample of the batch."""
-    dims = [d if isinstance(d, int) else 1 for d in value.shape or ()][1:]
-    excess = max(int(np.prod(dims, dtype=np.int64)) // SAMPLES_PER_IMAGE, 1)
-    if len(dims) == 3:
-        step = _odd(min(round(excess**0.5), *dims[1:]))
-        return _watch(graph, "MaxPool", [value], {"kernel_shape": [1, 1], "strides": [step, step]})
-    flat = _append(graph, "Flatten", [value], {"axis": 1})
-    bounds = (("start", 0), ("end", np.iinfo(np.int64).max), ("axis", 1), ("step", _odd(excess)))
-    slices = [
-        add_constant(graph, f"fewbits.{key}.{value.name}", np.array([number], np.int64))
-        for key, number in bounds
-    ]
-    return _watch(graph, "Slice", [flat, *slices])
-
-
-def _odd(step: int) -> int:
-    """Return an odd step of about this size, so that it does not beat with even strides."""
-    return max(step - (step % 2 == 0), 1)
-
-
 def _of_batch(
-    name: str, tap: _Tap, seen: Mapping[str, NDArray[Any]], count: int
+    tap: Tap, seen: Mapping[str, NDArray[Any]], count: int, per_channel: bool
 ) -> TensorStatistics:
-    low = seen[tap.low] if tap.low else np.zeros(1, np.float32)
-    high = seen[tap.high]
-    if not (np.isfinite(low).all() and np.isfinite(high).all()):
-        raise ModelError(
-            f"Tensor '{name}' takes values that are not finite on the calibration data.",
-            hint="Check the preprocessing (mean, std, channel order) and the network in float.",
-        )
-    sample = seen[tap.sample] if tap.sample else None
-    found = statistics_of(low, high, sample, count)
-    if tap.mean is None:
-        return found
-    return replace(found, mean=seen[tap.mean].reshape(count, -1).mean(axis=0, dtype=np.float64))
+    nothing = np.zeros(1, np.float32)
+    low = seen[tap.low] if tap.low else nothing
+    high = seen[tap.high] if tap.high else nothing
+    found = statistics_of(low, high, seen[tap.sample] if tap.sample else None, count)
+    if tap.mean is not None:
+        found = replace(found, mean=_channels(seen[tap.mean]).mean(axis=0, dtype=np.float64))
+    if per_channel:
+        lows, highs = _channels(low).min(axis=0), _channels(high).max(axis=0)
+        found = replace(found, channel_low=lows, channel_high=highs)
+    return found
+
+
+def _channels(per_sample: NDArray[Any]) -> NDArray[Any]:
+    """Return `(samples, channels)`; a network may fold other axes into axis 0."""
+    return per_sample.reshape(len(per_sample), -1)
+
+
+def _not_finite(
+    model: Model, names: Iterable[str], inputs: Mapping[str, NDArray[Any]]
+) -> ModelError:
+    """Return the error that names the first of these tensors with a value that is not finite.
+
+    The pools that find the extremes may pass over NaN; means, samples and the network's outputs
+    tell that it is there, and this finds where it begins, one sample at a time.
+    """
+    network = model.network.clone()
+    values = values_by_name(network.graph)
+    computed = [name for name in names if name not in inputs]
+    known = {v.name for v in network.graph.outputs}
+    network.graph.outputs.extend(values[name] for name in computed if name not in known)
+    session = Session(network, outputs=[*computed, *model.output_names])
+    where = "The network"
+    for index in range(len(next(iter(inputs.values())))):
+        sample = {name: array[index : index + 1] for name, array in inputs.items()}
+        seen = {**sample, **session.run(sample)}
+        bad = [name for name in seen if not np.isfinite(seen[name]).all()]
+        if bad:
+            where = f"Tensor '{bad[0]}'"
+            break
+    return ModelError(
+        f"{where} takes values that are not finite on the calibration data.",
+        hint="Check the preprocessing (mean, std, channel order) and the network in float.",
+    )
 
 
 def statistics_of(

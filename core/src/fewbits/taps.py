@@ -1,0 +1,144 @@
+"""Extra graph outputs that watch tensors: extremes, samples and means, computed in the runtime."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from fewbits.graph import add_constant, clip_bounds, rank
+
+SAMPLES_PER_IMAGE = 4096
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be known of the tensors of a graph.
+
+    Args:
+        names: tensors whose extremes are wanted.
+        histograms: whether to sample their values too.
+        means: those whose mean per channel is wanted.
+        channels: those whose extremes are wanted for each channel.
+        settled: those whose extremes are known already.
+    """
+
+    names: tuple[str, ...]
+    histograms: bool = False
+    means: frozenset[str] = frozenset()
+    channels: frozenset[str] = frozenset()
+    settled: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Tap:
+    """Names of the outputs that watch one tensor; None where nothing needs watching."""
+
+    low: str | None = None
+    high: str | None = None
+    sample: str | None = None
+    mean: str | None = None
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names that are there."""
+        return tuple(n for n in (self.low, self.high, self.sample, self.mean) if n is not None)
+
+
+def attach(graph: ir.Graph, value: ir.Value, wanted: Wanted) -> Tap:
+    """Add the ops that watch a tensor, and their outputs, to a graph.
+
+    Extremes keep batch and channels, `(batch, channels, …)`, where the tensor has them; pooling
+    ops give them, which ONNX Runtime computes in its blocked layout.
+
+    Args:
+        graph: the graph, which is changed.
+        value: the tensor.
+        wanted: what is to be known of it.
+    """
+    name, dims = str(value.name), rank(value)
+    if dims is None or dims < 2:
+        whole = _watch(graph, "Identity", [value])
+        return Tap(whole, whole, whole if wanted.histograms else None)
+    low = high = None
+    if name not in wanted.settled:
+        high = _extreme(graph, "ReduceMax", value, dims)
+        if name in wanted.channels or not never_negative(value):
+            low = _extreme(graph, "ReduceMin", value, dims)
+    mean = None
+    if name in wanted.means:
+        mean = _watch(graph, "GlobalAveragePool" if dims >= 3 else "Identity", [value])
+    return Tap(low, high, _sample(graph, value) if wanted.histograms else None, mean)
+
+
+def upper_bound(value: ir.Value) -> float:
+    """Return the largest value that the op before a tensor lets through; infinity if unknown."""
+    bounds = _bounds(value)
+    return np.inf if bounds is None else bounds[1]
+
+
+def never_negative(value: ir.Value) -> bool:
+    """Whether the op before a tensor lets nothing below zero through."""
+    bounds = _bounds(value)
+    return bounds is not None and bounds[0] >= 0.0
+
+
+def _bounds(value: ir.Value) -> tuple[float, float] | None:
+    producer = value.producer()
+    if producer is None or producer.op_type not in ("Relu", "Clip"):
+        return None
+    return clip_bounds(producer)
+
+
+def _extreme(graph: ir.Graph, op: str, value: ir.Value, dims: int) -> str:
+    if dims == 2:
+        return _watch(graph, "Identity", [value])
+    if op == "ReduceMax":
+        return _watch(graph, "GlobalMaxPool", [value])
+    return _reduce(graph, op, value, np.arange(2, dims))
+
+
+def _append(
+    graph: ir.Graph, op: str, inputs: list[ir.Value], attributes: Mapping[str, Any] | None = None
+) -> ir.Value:
+    node = ir.node(op, inputs, attributes=attributes or {})
+    graph.append(node)
+    node.outputs[0].name = f"fewbits.{op}.{inputs[0].name}"
+    node.outputs[0].type = ir.TensorType(ir.DataType.FLOAT)
+    return node.outputs[0]
+
+
+def _watch(
+    graph: ir.Graph, op: str, inputs: list[ir.Value], attributes: Mapping[str, Any] | None = None
+) -> str:
+    output = _append(graph, op, inputs, attributes)
+    graph.outputs.append(output)
+    return str(output.name)
+
+
+def _reduce(graph: ir.Graph, op: str, value: ir.Value, axes: NDArray[np.int64]) -> str:
+    constant_axes = add_constant(graph, f"fewbits.{op}.axes.{value.name}", axes)
+    return _watch(graph, op, [value, constant_axes], {"keepdims": 0})
+
+
+def _sample(graph: ir.Graph, value: ir.Value) -> str:
+    """Pick evenly spaced values, about `SAMPLES_PER_IMAGE` for each sample of the batch."""
+    dims = [d if isinstance(d, int) else 1 for d in value.shape or ()][1:]
+    excess = max(int(np.prod(dims, dtype=np.int64)) // SAMPLES_PER_IMAGE, 1)
+    if len(dims) == 3:
+        step = _odd(min(round(excess**0.5), *dims[1:]))
+        return _watch(graph, "MaxPool", [value], {"kernel_shape": [1, 1], "strides": [step, step]})
+    flat = _append(graph, "Flatten", [value], {"axis": 1})
+    bounds = (("start", 0), ("end", np.iinfo(np.int64).max), ("axis", 1), ("step", _odd(excess)))
+    slices = [
+        add_constant(graph, f"fewbits.{key}.{value.name}", np.array([number], np.int64))
+        for key, number in bounds
+    ]
+    return _watch(graph, "Slice", [flat, *slices])
+
+
+def _odd(step: int) -> int:
+    """Return an odd step of about this size, so that it does not beat with even strides."""
+    return max(step - (step % 2 == 0), 1)
