@@ -142,7 +142,7 @@ class _Watch:
         if not all(np.isfinite(array).all() for array in seen.values()):
             raise _not_finite(self.model, self.wanted.names, batch.inputs)
         for name, tap in self.taps.items():
-            yield name, _of_batch(tap, seen, len(batch), name in self.wanted.channels)
+            yield name, _of_batch(name, tap, seen, len(batch), self.wanted)
 
 
 def _settled(model: Model, wanted: Wanted, found: Mapping[str, TensorStatistics]) -> frozenset[str]:
@@ -183,15 +183,15 @@ def values_by_name(graph: ir.Graph) -> dict[str, ir.Value]:
 
 
 def _of_batch(
-    tap: Tap, seen: Mapping[str, NDArray[Any]], count: int, per_channel: bool
+    name: str, tap: Tap, seen: Mapping[str, NDArray[Any]], count: int, wanted: Wanted
 ) -> TensorStatistics:
     nothing = np.zeros(1, np.float32)
     low = seen[tap.low] if tap.low else nothing
     high = seen[tap.high] if tap.high else nothing
     found = statistics_of(low, high, seen[tap.sample] if tap.sample else None, count)
-    if tap.mean is not None:
+    if tap.mean is not None and name in wanted.means:
         found = replace(found, mean=_channels(seen[tap.mean]).mean(axis=0, dtype=np.float64))
-    if per_channel:
+    if name in wanted.channels:
         lows, highs = _channels(low).min(axis=0), _channels(high).max(axis=0)
         found = replace(found, channel_low=lows, channel_high=highs)
     return found

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 
 from fewbits.graph import add_constant, clip_bounds, rank
 
@@ -59,17 +58,15 @@ def attach(graph: ir.Graph, value: ir.Value, wanted: Wanted) -> Tap:
         wanted: what is to be known of it.
     """
     name, dims = str(value.name), rank(value)
-    if dims is None or dims < 2:
+    if dims is None or dims < 3:
         whole = _watch(graph, "Identity", [value])
-        return Tap(whole, whole, whole if wanted.histograms else None)
+        return Tap(whole, whole, whole if wanted.histograms else None, whole)
     low = high = None
     if name not in wanted.settled:
-        high = _extreme(graph, "ReduceMax", value, dims)
+        high = _watch(graph, "GlobalMaxPool", [value])
         if name in wanted.channels or not never_negative(value):
-            low = _extreme(graph, "ReduceMin", value, dims)
-    mean = None
-    if name in wanted.means:
-        mean = _watch(graph, "GlobalAveragePool" if dims >= 3 else "Identity", [value])
+            low = _lowest(graph, value, dims)
+    mean = _watch(graph, "GlobalAveragePool", [value]) if name in wanted.means else None
     return Tap(low, high, _sample(graph, value) if wanted.histograms else None, mean)
 
 
@@ -92,14 +89,6 @@ def _bounds(value: ir.Value) -> tuple[float, float] | None:
     return clip_bounds(producer)
 
 
-def _extreme(graph: ir.Graph, op: str, value: ir.Value, dims: int) -> str:
-    if dims == 2:
-        return _watch(graph, "Identity", [value])
-    if op == "ReduceMax":
-        return _watch(graph, "GlobalMaxPool", [value])
-    return _reduce(graph, op, value, np.arange(2, dims))
-
-
 def _append(
     graph: ir.Graph, op: str, inputs: list[ir.Value], attributes: Mapping[str, Any] | None = None
 ) -> ir.Value:
@@ -118,9 +107,9 @@ def _watch(
     return str(output.name)
 
 
-def _reduce(graph: ir.Graph, op: str, value: ir.Value, axes: NDArray[np.int64]) -> str:
-    constant_axes = add_constant(graph, f"fewbits.{op}.axes.{value.name}", axes)
-    return _watch(graph, op, [value, constant_axes], {"keepdims": 0})
+def _lowest(graph: ir.Graph, value: ir.Value, dims: int) -> str:
+    axes = add_constant(graph, f"fewbits.axes.{value.name}", np.arange(2, dims))
+    return _watch(graph, "ReduceMin", [value, axes], {"keepdims": 0})
 
 
 def _sample(graph: ir.Graph, value: ir.Value) -> str:
