@@ -32,7 +32,7 @@ def quantized(model: Model, precision="a8_w8", data=None, **options) -> Model:
 
 
 def emulated(model: Model, inputs) -> tuple[dict, dict]:
-    """Return the emulator's outputs, and the integers of every encoded tensor by name."""
+    """Return the emulator's outputs, and the integers of the model's encoded tensors by name."""
     network = to_qdq(model)
     for node in list(network.graph):
         if node.op_type == "QuantizeLinear":
@@ -40,9 +40,9 @@ def emulated(model: Model, inputs) -> tuple[dict, dict]:
             node.outputs[0].type = ir.TensorType(zero_point.dtype)
             network.graph.outputs.append(node.outputs[0])
     found = Session(network).run(inputs)
-    taps = {k: v for k, v in found.items() if k.endswith(".quantized")}
     outputs = {name: found[name] for name in model.output_names}
-    return outputs, {k.removesuffix(".quantized"): v.astype(np.int64) for k, v in taps.items()}
+    taps = {k.removesuffix(".quantized"): v for k, v in found.items() if k.endswith(".quantized")}
+    return outputs, {k: v.astype(np.int64) for k, v in taps.items() if k in model.encodings}
 
 
 def encoded(model: Model) -> set[str]:

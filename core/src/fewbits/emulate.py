@@ -44,10 +44,10 @@ def to_qdq(model: Model, *, unsigned_weights: bool = False) -> ir.Model:
     network = model.network.clone()
     graph = network.graph
     _drop_implied_activations(graph, model.encodings)
-    settle_average_pools(graph)
+    encodings = {**model.encodings, **settle_average_pools(graph, model.encodings)}
     values = values_by_name(graph)
-    widened = _weights_of_wide_products(graph, model.encodings)
-    for name, encoding in model.encodings.items():
+    widened = _weights_of_wide_products(graph, encodings)
+    for name, encoding in encodings.items():
         value = values.get(name)
         if value is None:
             continue
