@@ -88,7 +88,7 @@ def convolve_transposed(x: Integers, weight: Integers, node: ir.Node) -> Integer
         `(n, out, *sizes)`.
     """
     groups = int_attribute(node, "group", 1)
-    place, full = _transposed_window(node, weight.shape[2:], x.shape[2:])
+    place, full = transposed_window(node, weight.shape[2:], x.shape[2:])
     parts = _spread(x, weight, groups)
     result = np.zeros((*parts.shape[:2], *full), np.int64)
     for tap in every(*(range(size) for size in place.kernel)):
@@ -115,7 +115,7 @@ def _spread(x: Integers, weight: Integers, groups: int) -> Integers:
     )
 
 
-def _transposed_window(node: ir.Node, kernel: Sizes, sizes: Sizes) -> tuple[Window, Sizes]:
+def transposed_window(node: ir.Node, kernel: Sizes, sizes: Sizes) -> tuple[Window, Sizes]:
     """Return a ConvTranspose's window, its padding to be cut off, and the sizes before that."""
     ones, none = (1,) * len(kernel), (0,) * len(kernel)
     strides, dilations = numbers(node, "strides", ones), numbers(node, "dilations", ones)

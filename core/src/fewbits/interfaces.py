@@ -142,12 +142,13 @@ class Algorithm(Configurable, ABC):
 
     `stage` is what the model is afterwards: `OPTIMIZED` for full-precision passes, `QUANTIZED`
     for passes that work on a quantized model. `float_tolerance` is the relative difference of
-    the float outputs that the pass promises to stay below; None promises nothing.
+    the float outputs that the pass promises to stay below; None promises nothing. Where options
+    decide, `__init__` may set `needs_calibration` and `float_tolerance` on the instance.
     """
 
     stage: ClassVar[Stage] = Stage.OPTIMIZED
-    needs_calibration: ClassVar[bool] = False
-    float_tolerance: ClassVar[float | None] = None
+    needs_calibration: bool = False
+    float_tolerance: float | None = None
 
     @abstractmethod
     def apply(self, model: Model, context: Context) -> Result:
@@ -167,7 +168,7 @@ class Quantizer(Algorithm, ABC):
     """
 
     stage: ClassVar[Stage] = Stage.QUANTIZED
-    needs_calibration: ClassVar[bool] = True
+    needs_calibration = True
 
 
 class Runnable(ABC):

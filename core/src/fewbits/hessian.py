@@ -1,0 +1,276 @@
+"""Second moments of layer inputs, streamed: what layer-wise least squares asks of the data.
+
+A layer is a matrix product per channel group, `y = W·x + b`, with one column `x` for each sample
+and output position. `Σ x·xᵀ` says how any change of its weights shows in its output; pruning
+(Hassibi et al. 1993), OBC and GPTQ (Frantar et al. 2022) need nothing else of the data.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fewbits.calibration import values_by_name
+from fewbits.cost import elements
+from fewbits.data import Batch
+from fewbits.errors import DataError, ModelError, nearest
+from fewbits.graph import Layer, constant, layers
+from fewbits.integer_ops import transposed_window
+from fewbits.interfaces import Context
+from fewbits.model import Model
+from fewbits.runtime import Session
+from fewbits.windows import Window, window
+
+_MOMENT_BYTES = 512 << 20
+_TAPPED_BYTES = 128 << 20
+_COLUMN_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Sums over all samples and positions of a layer's input columns `x`.
+
+    Args:
+        second: `Σ x·xᵀ`, float64, `(groups, columns, columns)`.
+        first: `Σ x`, float64, `(groups, columns)`.
+        count: number of samples times positions.
+    """
+
+    second: NDArray[np.float64]
+    first: NDArray[np.float64]
+    count: int
+
+    def merge(self, other: "Moments") -> "Moments":
+        """Return the moments of both sets of samples."""
+        return Moments(
+            self.second + other.second, self.first + other.first, self.count + other.count
+        )
+
+    def add(self, other: "Moments") -> "Moments":
+        """Return what `merge` does, reusing this one's arrays; it must not be used again."""
+        np.add(self.second, other.second, out=self.second)
+        np.add(self.first, other.first, out=self.first)
+        return Moments(self.second, self.first, self.count + other.count)
+
+    @property
+    def mean(self) -> NDArray[np.float64]:
+        """`E[x]`, `(groups, columns)`."""
+        return self.first / max(self.count, 1)
+
+    def hessian(self, *, centered: bool = False) -> NDArray[np.float64]:
+        """Return `H = 2·Σ x·xᵀ`, the Hessian of `Σ ‖(W − Ŵ)·x‖²` in a row of `Ŵ`.
+
+        Args:
+            centered: take `x − E[x]` for `x`: the Hessian where the bias makes up for the mean,
+                `b̂ = b + (W − Ŵ)·E[x]`.
+        """
+        found = self.second
+        if centered:
+            found = found - self.first[:, :, None] * self.mean[:, None, :]
+        return 2.0 * found
+
+
+def weight_shape(layer: Layer) -> tuple[int, ...]:
+    """Return the shape of a layer's weight."""
+    weight = constant(layer.weight)
+    assert weight is not None
+    return weight.shape
+
+
+def weight_matrix(layer: Layer, weight: NDArray[Any]) -> NDArray[Any]:
+    """Return a weight as one matrix per group, `(groups, out/groups, columns)`.
+
+    Columns are input channels times taps: `(in/groups, kh, kw)` flattened.
+    """
+    if layer.op_type == "ConvTranspose":
+        split = weight.reshape(layer.groups, -1, *weight.shape[1:]).swapaxes(1, 2)
+    elif layer.op_type == "Conv":
+        split = weight.reshape(layer.groups, -1, *weight.shape[1:])
+    else:
+        split = (weight if layer.weight_axis == 0 else weight.T)[None]
+    return split.reshape(*split.shape[:2], -1)
+
+
+def from_matrix(layer: Layer, matrix: NDArray[Any]) -> NDArray[Any]:
+    """Return the weight, in the layer's own layout, whose `weight_matrix` is `matrix`."""
+    shape = weight_shape(layer)
+    if layer.op_type == "ConvTranspose":
+        split = matrix.reshape(layer.groups, shape[1], -1, *shape[2:])
+        return split.swapaxes(1, 2).reshape(shape)
+    if layer.op_type == "Conv":
+        return matrix.reshape(shape)
+    return np.ascontiguousarray(matrix[0] if layer.weight_axis == 0 else matrix[0].T)
+
+
+def columns(layer: Layer, x: NDArray[Any]) -> NDArray[Any]:
+    """Return a layer's input as columns, `(groups, columns, samples · positions)`.
+
+    Args:
+        layer: Conv, ConvTranspose, Gemm or MatMul; its window and groups are read from it.
+        x: `(n, in, *spatial)` for convolutions, else `(…, in)`.
+    """
+    if layer.op_type in ("Gemm", "MatMul"):
+        return np.ascontiguousarray(x.reshape(-1, x.shape[-1]).T)[None]
+    patches = _patches(layer, x)
+    axes = (patches.ndim - 2) // 2
+    taps = tuple(range(2 + axes, patches.ndim))
+    ordered = patches.transpose(1, *taps, 0, *range(2, 2 + axes))
+    size = x.shape[1] // layer.groups * prod(patches.shape[2 + axes :])
+    return np.ascontiguousarray(ordered).reshape(layer.groups, size, -1)
+
+
+def _patches(layer: Layer, x: NDArray[Any]) -> NDArray[Any]:
+    """Return every output position's inputs, `(n, in, *positions, *kernel)`."""
+    kernel = weight_shape(layer)[2:]
+    if layer.op_type == "Conv":
+        place = window(layer.node, kernel, x.shape[2:])
+        return place.slide(place.pad(x))
+    place, full = transposed_window(layer.node, kernel, x.shape[2:])
+    spread = [s * (size - 1) + 1 for s, size in zip(place.strides, x.shape[2:], strict=True)]
+    stuffed = np.zeros((*x.shape[:2], *spread), x.dtype)
+    stuffed[(slice(None), slice(None), *(slice(None, None, s) for s in place.strides))] = x
+    ones = (1,) * len(kernel)
+    begin = tuple(e - 1 - b for e, b in zip(place.extents, place.begin, strict=True))
+    end = tuple(f - s - e for f, s, e in zip(full, spread, place.end, strict=True))
+    flipped = Window(kernel, ones, place.dilations, ones, ones, (0,) * len(kernel))
+    patches = flipped.slide(_fitted(stuffed, begin, end))
+    return np.flip(patches, tuple(range(-len(kernel), 0)))
+
+
+def _fitted(x: NDArray[Any], begin: Sequence[int], end: Sequence[int]) -> NDArray[Any]:
+    """Pad with zeros where a number is positive, crop where it is negative."""
+    edges = [(max(b, 0), max(e, 0)) for b, e in zip(begin, end, strict=True)]
+    kept = (slice(max(-b, 0), -max(-e, 0) or None) for b, e in zip(begin, end, strict=True))
+    return np.pad(x, [(0, 0), (0, 0), *edges])[(slice(None), slice(None), *kept)]
+
+
+def moments_of(layer: Layer, x: NDArray[Any]) -> Moments:
+    """Return the moments of a layer's input, block by block of samples.
+
+    Products are formed in the type of `x` within a block and added up in float64.
+
+    Args:
+        layer: a layer.
+        x: its input, batch first.
+
+    Raises:
+        ModelError: the input takes values that are not finite.
+    """
+    group_columns = weight_matrix(layer, np.empty(weight_shape(layer), np.bool_))
+    groups, _, size = group_columns.shape
+    per_sample = groups * size * _positions(layer, x) * x.itemsize
+    step = max(_COLUMN_BYTES // max(per_sample, 1), 1)
+    total = Moments(np.zeros((groups, size, size)), np.zeros((groups, size)), 0)
+    for start in range(0, len(x), step):
+        part = columns(layer, x[start : start + step])
+        sums = _finite(part.sum(axis=2, dtype=np.float64), layer.name)
+        total = total.add(
+            Moments(np.matmul(part, part.swapaxes(1, 2)).astype(np.float64), sums, part.shape[2])
+        )
+    return total
+
+
+def _positions(layer: Layer, x: NDArray[Any]) -> int:
+    """Return a layer's number of output positions for one sample."""
+    if layer.op_type in ("Gemm", "MatMul"):
+        return prod(x.shape[1:-1])
+    kernel = weight_shape(layer)[2:]
+    if layer.op_type == "ConvTranspose":
+        return prod(transposed_window(layer.node, kernel, x.shape[2:])[1])
+    place = window(layer.node, kernel, x.shape[2:])
+    sizes = zip(x.shape[2:], place.begin, place.end, place.extents, place.strides, strict=True)
+    return prod((size + b + e - extent) // stride + 1 for size, b, e, extent, stride in sizes)
+
+
+def passes(
+    model: Model, names: Sequence[str], *, limit: int = _MOMENT_BYTES
+) -> list[tuple[str, ...]]:
+    """Split layers into runs of the data, so that the moments of each run fit into `limit` bytes.
+
+    Args:
+        model: the network.
+        names: layers, by name.
+        limit: bytes; a layer that exceeds it alone has a run of its own.
+
+    Raises:
+        ModelError: there is no such layer.
+    """
+    known = {layer.name: layer for layer in layers(model.graph)}
+    runs: list[tuple[str, ...]] = []
+    held = limit + 1
+    for name in names:
+        if name not in known:
+            raise ModelError(f"{model.name} has no layer '{name}'.", hint=nearest(name, known))
+        size = _moment_bytes(known[name])
+        if held + size > limit:
+            runs.append(())
+            held = 0
+        runs[-1] = (*runs[-1], name)
+        held += size
+    return runs
+
+
+def _moment_bytes(layer: Layer) -> int:
+    shape = weight_shape(layer)
+    inputs = prod(shape) // layer.out_channels
+    if layer.op_type == "ConvTranspose":
+        inputs = prod(shape) // shape[1] // layer.groups
+    return 8 * layer.groups * inputs * (inputs + 1)
+
+
+def input_moments(model: Model, names: Sequence[str], context: Context) -> dict[str, Moments]:
+    """Run the calibration data through a model once and return moments by layer name.
+
+    The batch is made smaller where the layers' inputs together would take too much memory.
+
+    Args:
+        model: the network; it is not changed. Inputs are taken as this model computes them.
+        names: layers, by name; `passes` says how many at once.
+        context: gives the data, the batch size, threads and progress.
+
+    Raises:
+        DataError: there is no calibration data.
+        ModelError: there is no such layer, or its input takes values that are not finite.
+    """
+    dataset = context.need_calibration("Second moments")
+    known = {layer.name: layer for layer in layers(model.graph)}
+    chosen = {name: known[name] for run in passes(model, names) for name in run}
+    if not len(dataset):
+        raise DataError("The calibration data is empty.", hint="Give at least one sample.")
+    inputs = {str(layer.input.name): layer.input for layer in chosen.values()}
+    tapped = 4 * sum(elements(value) for value in inputs.values())
+    size = min(context.batch_size, max(_TAPPED_BYTES // max(tapped, 1), 1))
+    found: dict[str, Moments] = {}
+    batches = context.track(dataset.batches(size), "moments", len(dataset), "images")
+    for seen in _inputs(model, tuple(inputs), batches, context):
+        for name, layer in chosen.items():
+            part = moments_of(layer, seen[str(layer.input.name)])
+            found[name] = found[name].add(part) if name in found else part
+    return found
+
+
+def _inputs(
+    model: Model, names: Sequence[str], batches: Iterator[Batch], context: Context
+) -> Iterator[Mapping[str, NDArray[Any]]]:
+    """Yield the tensors called `names`, batch by batch."""
+    network = model.network.clone()
+    values = values_by_name(network.graph)
+    fixed = {name: array for name in names if (array := constant(values[name])) is not None}
+    computed = [n for n in names if n not in fixed and not values[n].is_graph_input()]
+    network.graph.outputs.extend(values[n] for n in computed if not values[n].is_graph_output())
+    session = Session(network, threads=context.threads, outputs=computed) if computed else None
+    for batch in batches:
+        seen = session.run(batch.inputs) if session is not None else {}
+        yield {**fixed, **batch.inputs, **seen}
+
+
+def _finite(sums: NDArray[np.float64], name: str) -> NDArray[np.float64]:
+    if not np.isfinite(sums).all():
+        raise ModelError(
+            f"The input of layer '{name}' takes values that are not finite.",
+            hint="Check the preprocessing (mean, std, channel order) and the network in float.",
+        )
+    return sums

@@ -1,0 +1,1 @@
+"""Pruning for fewbits: weights that may be zero, and channels that do nothing."""
