@@ -53,7 +53,7 @@ def optimize(
     seed: int = 0,
     count: int | None = None,
     threads: int | None = None,
-    batch_size: int = 8,
+    batch_size: int = 4,
     checkpoint: str | Path | None = None,
     resume: bool = False,
     restart: bool = False,

@@ -41,7 +41,7 @@ class Setting:
     calibration: Dataset | None = None
     seed: int = 0
     threads: int | None = None
-    batch_size: int = 8
+    batch_size: int = 4
     data: dict[str, Any] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -76,7 +76,7 @@ class Context:
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
     progress: Progress = silent
     threads: int | None = None
-    batch_size: int = 8
+    batch_size: int = 4
 
     def need_calibration(self, who: str) -> Dataset:
         """Return the calibration data.

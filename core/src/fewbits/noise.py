@@ -41,7 +41,7 @@ def layer_snr(
     model: Model,
     dataset: Dataset,
     *,
-    batch_size: int = 8,
+    batch_size: int = 4,
     threads: int | None = None,
     progress: Progress = silent,
 ) -> list[LayerNoise]:

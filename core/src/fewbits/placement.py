@@ -48,14 +48,14 @@ def place(graph: ir.Graph, spec: TargetSpec) -> Placement:
             continue
         root = roots.get(node.outputs[0])
         if root is None and (_is_layer_op(node, spec) or _is_quantized_op(node, spec)):
-            done |= _place_quantized(node, spec, placement)
+            done |= _place_quantized(node, spec, placement, roots)
         elif root is None and node.op_type in spec.passthrough_ops:
             _place_passthrough(node, placement)
         elif root is None or not placement.holds(root):
             placement.float_nodes.append(node)
     if not spec.float_ops:
         for value in graph.outputs:
-            _need(value, placement)
+            _need(value, placement, spec, roots)
     return _in_order(graph, placement)
 
 
@@ -86,11 +86,13 @@ def _is_quantized_op(node: ir.Node, spec: TargetSpec) -> bool:
     return bool(data) and all(v.dtype in (None, ir.DataType.FLOAT) for v in data)
 
 
-def _place_quantized(node: ir.Node, spec: TargetSpec, placement: Placement) -> set[ir.Node]:
+def _place_quantized(
+    node: ir.Node, spec: TargetSpec, placement: Placement, roots: Mapping[ir.Value, ir.Value]
+) -> set[ir.Node]:
     """Encode what a quantized op reads and writes; return the nodes this has dealt with."""
     for value in node.inputs[:1] if is_layer(node) else node.inputs:
         if value is not None and value.dtype in (None, ir.DataType.FLOAT):
-            _need(value, placement)
+            _need(value, placement, spec, roots)
     behind = fused_activation(node, spec.fused_activations)
     output = (behind or node).outputs[0]
     if not (behind is None and _leaves_in_float(node, spec)):
@@ -113,10 +115,41 @@ def _place_passthrough(node: ir.Node, placement: Placement) -> None:
             placement.inherited[str(output.name)] = str(source.name)
 
 
-def _need(value: ir.Value, placement: Placement) -> None:
-    """Make sure that a value which a quantized op reads is encoded."""
-    if not placement.holds(value):
+def _need(
+    value: ir.Value,
+    placement: Placement,
+    spec: TargetSpec,
+    roots: Mapping[ir.Value, ir.Value],
+) -> None:
+    """Make sure that a value which a quantized op reads is encoded.
+
+    If pass-through ops bring it from the end of a table, it is encoded there, before them.
+    """
+    if placement.holds(value):
+        return
+    moved, origin = _moved_by(value, placement, spec)
+    if moved and origin in roots and placement.holds(roots[origin]):
+        placement.own[str(origin.name)] = origin.producer()
+        for node in moved:
+            placement.float_nodes.remove(node)
+            _place_passthrough(node, placement)
+    else:
         placement.own[str(value.name)] = value.producer()
+
+
+def _moved_by(
+    value: ir.Value, placement: Placement, spec: TargetSpec
+) -> tuple[list[ir.Node], ir.Value]:
+    """Return the pass-through ops, taken for float so far, behind a value, and where they begin."""
+    moved: list[ir.Node] = []
+    producer = value.producer()
+    while producer in placement.float_nodes and producer.op_type in spec.passthrough_ops:
+        source = producer.inputs[0]
+        if source is None:
+            break
+        moved.insert(0, producer)
+        value, producer = source, source.producer()
+    return moved, value
 
 
 def _in_order(graph: ir.Graph, placement: Placement) -> Placement:

@@ -30,7 +30,7 @@ def run(
     calibration: Dataset | None = None,
     seed: int = 0,
     threads: int | None = None,
-    batch_size: int = 8,
+    batch_size: int = 4,
     checkpoint: Path | None = None,
     resume: bool = False,
 ) -> Model:

@@ -47,7 +47,7 @@ def compile_model(
     input_shape: InputShape = None,
     seed: Seed = 0,
     threads: Threads = None,
-    batch_size: BatchSize = 8,
+    batch_size: BatchSize = 4,
     json: Json = False,
     quiet: Quiet = False,
     no_plugin: NoPlugin = None,

@@ -74,7 +74,7 @@ def optimize(
     hw_arch: HwArch = "cpu",
     seed: Seed = 0,
     threads: Threads = None,
-    batch_size: BatchSize = 8,
+    batch_size: BatchSize = 4,
     name: Name = None,
     start_node_names: StartNodes = None,
     end_node_names: EndNodes = None,
