@@ -1,0 +1,1 @@
+"""Equalization: rescales channels in full precision so that one scale fits them all."""

@@ -1,0 +1,115 @@
+"""The algorithm `equalization`: finds the channels, chooses their factors, applies them."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+from fewbits.calibration import TensorStatistics, collect
+from fewbits.channels import ChannelGroup, Channels, find_channels
+from fewbits.graph import unshare_constants
+from fewbits.interfaces import Algorithm, Context, Result
+from fewbits.model import Model, Stage
+from fewbits.options import Options
+from fewbits.provenance import LayerNote, Report
+from pydantic import Field
+
+from fewbits_equalization.apply import rescale
+from fewbits_equalization.factors import Vector
+from fewbits_equalization.search import cross_layer, in_one_pass
+
+
+class EqualizationOptions(Options):
+    """Options of `equalization`."""
+
+    mode: Literal["one_step", "two_step", "cle"] = Field(
+        "two_step",
+        description="one_step and two_step look at weights and activations, cle at weights alone.",
+    )
+    cap: float = Field(
+        16.0, ge=1.0, description="Largest factor of a channel in one_step and two_step."
+    )
+
+
+class Equalization(Algorithm):
+    """Rescales channels so that one scale fits them all; the network computes what it did."""
+
+    name = "equalization"
+    stage = Stage.OPTIMIZED
+    Options = EqualizationOptions
+    needs_calibration = True
+    float_tolerance = 1e-5
+
+    def apply(self, model: Model, context: Context) -> Result:
+        """Return the rescaled model; the report names every layer with its factors.
+
+        Raises:
+            DataError: there is no calibration data.
+        """
+        context.need_calibration(self.name)
+        new = model.copy()
+        copies = unshare_constants(new.graph)
+        channels = find_channels(new.graph)
+        groups = channels.groups()
+        factors = self._factors(new, channels, groups, context)
+        rescale(new.graph, channels, factors)
+        masks = {copy: new.masks[name] for copy, name in copies.items() if name in new.masks}
+        changed = bool((factors != 1.0).any())
+        if not changed:
+            return Result(model.advance(self.stage), _report(groups, factors, changed))
+        out = model.advance(self.stage, network=new.network, masks={**new.masks, **masks})
+        return Result(out, _report(groups, factors, changed))
+
+    def _factors(
+        self,
+        model: Model,
+        channels: Channels,
+        groups: tuple[ChannelGroup, ...],
+        context: Context,
+    ) -> Vector:
+        statistics = _statistics(model, channels, context)
+        if self.options.mode == "cle":
+            return cross_layer(channels, groups)
+        return in_one_pass(
+            channels,
+            groups,
+            statistics,
+            cap=self.options.cap,
+            weighted=self.options.mode == "two_step",
+        )
+
+
+def _statistics(
+    model: Model, channels: Channels, context: Context
+) -> Mapping[str, TensorStatistics]:
+    """Watch what layers write, behind their activations, and what an Add makes of it."""
+    outputs = {str(slot.layer.output.name) for slot in channels.writers}
+    outputs |= {str(n.outputs[0].name) for n in model.graph if n.op_type in ("Add", "Sub")}
+    names = [name for name in channels.tensors if name in outputs]
+    names = [n for n in names if channels.tensors[n].ndim > 1 and _on_axis_1(channels.tensors[n])]
+    return collect(model, names, context, channels=names)
+
+
+def _on_axis_1(classes: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> bool:
+    return classes.size == classes.shape[1]
+
+
+def _report(groups: tuple[ChannelGroup, ...], factors: Vector, changed: bool) -> Report:
+    notes = [note for group in groups for note in _notes(group, factors)]
+    done = sum(note.action == "equalized" for note in notes)
+    return Report(
+        changed=changed,
+        summary=f"Rescaled the channels of {done} of {len(notes)} layers.",
+        layers=tuple(notes),
+        metrics={"layers": done, "channels": int((factors != 1.0).sum())},
+    )
+
+
+def _notes(group: ChannelGroup, factors: Vector) -> list[LayerNote]:
+    found = factors[group.classes]
+    if group.blocked or not group.consumers or bool((found == 1.0).all()):
+        reason = group.blocked or "its channels are even already"
+        return [LayerNote(slot.layer.name, "skipped", reason) for slot in group.producers]
+    values = {"smallest": float(found.min()), "largest": float(found.max())}
+    return [
+        LayerNote(slot.layer.name, "equalized", slot.reason, values) for slot in group.producers
+    ]

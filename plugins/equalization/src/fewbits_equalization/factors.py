@@ -1,0 +1,72 @@
+"""Equalization factors: pure functions of ranges, no graphs.
+
+A channel's factor `f` multiplies what its producers write and divides what its consumers read.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vector = NDArray[np.float64]
+
+TINY = 1e-30
+
+
+def toward_widest(ranges: Vector, weights: Vector) -> Vector:
+    """Return `max_j(r_j m_j) / r_i`, the factor that gives channel `i` the widest range.
+
+    With all `m = 1` every channel may grow as far as the widest one (one-step equalization, Meller
+    et al. 2019, section 4); with `m` from the consumers, channels that they hardly use set no
+    standard and may shrink (two-step, section 4.1).
+
+    Args:
+        ranges: `r`, the largest magnitude in each channel, `(channels,)`.
+        weights: `m`, in 0..1, `(channels,)`.
+
+    Returns:
+        `(channels,)`; infinite where a channel is empty.
+
+    >>> toward_widest(np.array([1.0, 4.0]), np.ones(2))
+    array([4., 1.])
+    """
+    widest = float((ranges * weights).max(initial=0.0))
+    return np.where(ranges > 0.0, max(widest, TINY) / np.maximum(ranges, TINY), np.inf)
+
+
+def importance(consumers: Vector) -> Vector:
+    """Return `m_i = max|W_succ[:, i]| / max|W_succ|` over several consumers, at most 1.
+
+    Args:
+        consumers: for each consumer, the largest weight that reads each channel,
+            `(consumers, channels)`; 0 where it does not read it.
+    """
+    peaks = consumers.max(axis=1, keepdims=True)
+    return (consumers / np.maximum(peaks, TINY)).max(axis=0)
+
+
+def balanced(producers: Vector, consumers: Vector) -> Vector:
+    """Return `f_i = √(r2_i / r1_i)`, which makes both ranges of a channel equal.
+
+    Cross-layer equalization (Nagel et al. 2019, equation 11: `s = √(r1 r2) / r2`, `f = 1 / s`).
+    Where several layers write or read a channel, each is measured against its own largest
+    weight, and the largest share counts.
+
+    Args:
+        producers: largest weight of each producer in each channel, `(producers, channels)`.
+        consumers: the same of each consumer, `(consumers, channels)`; 0 where it does not read it.
+
+    Returns:
+        `(channels,)`; 1 where a channel is empty on either side.
+
+    >>> balanced(np.array([[4.0]]), np.array([[1.0]]))
+    array([0.5])
+    """
+    r1, r2 = _combined(producers), _combined(consumers)
+    empty = (r1 <= 0.0) | (r2 <= 0.0)
+    return np.where(empty, 1.0, np.sqrt(np.maximum(r2, TINY) / np.maximum(r1, TINY)))
+
+
+def _combined(ranges: Vector) -> Vector:
+    """Return the largest share in each channel, times the geometric mean of the layers' ranges."""
+    peaks = np.maximum(ranges.max(axis=1, keepdims=True), TINY)
+    combined: Vector = (ranges / peaks).max(axis=0) * np.exp(np.log(peaks).mean())
+    return combined

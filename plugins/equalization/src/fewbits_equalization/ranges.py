@@ -1,0 +1,110 @@
+"""How far the weights and activations of each class of channels reach, as factors change."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from fewbits.calibration import TensorStatistics
+from fewbits.channels import ChannelGroup, Channels, Slot
+from fewbits.graph import constant
+from fewbits.kernels import to_blocks
+
+from fewbits_equalization.factors import Vector
+
+
+@dataclass
+class Kernel:
+    """Largest weight of a layer between each pair of channels, and what scales it.
+
+    Args:
+        magnitudes: `(groups, out/groups, in/groups)`.
+        written: class of each output channel, `(out,)`.
+        read: class of each input channel, `(in,)`.
+    """
+
+    magnitudes: Vector
+    written: np.ndarray[tuple[int, ...], np.dtype[np.int64]]
+    read: np.ndarray[tuple[int, ...], np.dtype[np.int64]]
+
+    def output_ranges(self, factors: Vector) -> Vector:
+        """Return the largest scaled weight of each output channel, `(out,)`."""
+        return self._scaled(factors).max(axis=2).ravel()
+
+    def input_ranges(self, factors: Vector) -> Vector:
+        """Return the largest scaled weight of each input channel, `(in,)`."""
+        return self._scaled(factors).max(axis=1).ravel()
+
+    def _scaled(self, factors: Vector) -> Vector:
+        groups = len(self.magnitudes)
+        up = factors[self.written].reshape(groups, -1, 1)
+        down = factors[self.read].reshape(groups, 1, -1)
+        scaled: Vector = self.magnitudes * (up / down)
+        return scaled
+
+
+def kernels(channels: Channels) -> dict[str, Kernel]:
+    """Return the kernel of each layer by its name."""
+    read = {slot.layer.name: slot.classes for slot in channels.readers}
+    return {
+        slot.layer.name: Kernel(_magnitudes(slot), slot.classes, read[slot.layer.name])
+        for slot in channels.writers
+    }
+
+
+def _magnitudes(slot: Slot) -> Vector:
+    weight = np.abs(np.asarray(constant(slot.layer.weight), np.float64))
+    whole = weight.max(axis=tuple(range(2, weight.ndim)))
+    return np.asarray(to_blocks(slot.layer, whole), np.float64)
+
+
+def by_class(group: ChannelGroup, classes: Vector, values: Vector) -> Vector:
+    """Return the largest value in each class of a group, `(group.size,)`; 0 where there is none.
+
+    Args:
+        group: whose classes count.
+        classes: class of each value.
+        values: at least 0, of the same shape.
+    """
+    found = np.zeros(group.size)
+    inside = np.isin(classes, group.classes)
+    np.maximum.at(found, np.searchsorted(group.classes, classes[inside]), values[inside])
+    return found
+
+
+def producer_ranges(group: ChannelGroup, layers: Mapping[str, Kernel], factors: Vector) -> Vector:
+    """Return the largest weight of each producer in each class, `(producers, size)`."""
+    return np.stack(
+        [
+            by_class(group, slot.classes, layers[slot.layer.name].output_ranges(factors))
+            for slot in group.producers
+        ]
+    )
+
+
+def consumer_ranges(group: ChannelGroup, layers: Mapping[str, Kernel], factors: Vector) -> Vector:
+    """Return the largest weight of each consumer in each class, `(consumers, size)`."""
+    return np.stack(
+        [
+            by_class(group, slot.classes, layers[slot.layer.name].input_ranges(factors))
+            for slot in group.consumers
+        ]
+    )
+
+
+def activation_ranges(
+    group: ChannelGroup,
+    watched: Iterable[str],
+    channels: Channels,
+    statistics: Mapping[str, TensorStatistics],
+) -> Vector:
+    """Return the largest magnitude of each tensor in each class, `(tensors, size)`."""
+    rows = []
+    for name in watched:
+        classes = channels.tensors[name].ravel()
+        if not np.isin(classes, group.classes).any():
+            continue
+        found = statistics[name]
+        assert found.channel_low is not None
+        assert found.channel_high is not None
+        rows.append(by_class(group, classes, np.maximum(-found.channel_low, found.channel_high)))
+    return np.stack(rows) if rows else np.zeros((0, group.size))

@@ -1,0 +1,30 @@
+"""The plugin and its algorithm keep the contracts."""
+
+import fewbits_equalization.plugin
+import pytest
+from fewbits.testing import AlgorithmContract, PluginContract
+from fewbits_equalization.algorithm import Equalization, EqualizationOptions
+
+
+class TestPlugin(PluginContract):
+    @pytest.fixture
+    def plugin(self):
+        return fewbits_equalization.plugin
+
+
+class TestTwoStep(AlgorithmContract):
+    @pytest.fixture
+    def algorithm(self):
+        return Equalization()
+
+
+class TestOneStep(AlgorithmContract):
+    @pytest.fixture
+    def algorithm(self):
+        return Equalization(EqualizationOptions(mode="one_step"))
+
+
+class TestCrossLayer(AlgorithmContract):
+    @pytest.fixture
+    def algorithm(self):
+        return Equalization(EqualizationOptions(mode="cle"))
