@@ -47,9 +47,9 @@ def to_qdq(model: Model, *, unsigned_weights: bool = False) -> ir.Model:
     encodings = {**model.encodings, **settle_average_pools(graph, model.encodings)}
     values = values_by_name(graph)
     widened = _weights_of_wide_products(graph, encodings)
-    for name, encoding in encodings.items():
-        value = values.get(name)
-        if value is None:
+    for name, value in values.items():
+        encoding = encodings.get(name)
+        if encoding is None:
             continue
         if constant(value) is not None:
             dtype = np.dtype(np.int16) if name in widened else storage_type(encoding)
@@ -200,6 +200,6 @@ def _bypass(graph: ir.Graph, node: ir.Node, source: ir.Value, output: ir.Value) 
         use.node.replace_input_with(use.idx, source)
     if output.is_graph_output():
         graph.outputs[list(graph.outputs).index(output)] = source
-    graph.remove(node)
+    graph.remove(node, safe=True)
     output.name = None
     source.name = name
