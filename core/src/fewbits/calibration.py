@@ -21,8 +21,8 @@ from fewbits.model import Model
 from fewbits.runtime import Session
 from fewbits.taps import Tap, Wanted, attach, never_negative, upper_bound
 
-#: building a session costs about as much as running this many batches with every tap.
-BATCHES_WORTH_A_SESSION = 8
+#: building a session costs about as much as watching what is settled for this many batches.
+BATCHES_WORTH_A_SESSION = 64
 
 
 @dataclass(frozen=True)

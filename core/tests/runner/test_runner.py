@@ -19,7 +19,7 @@ def test_a_chain_runs_in_order_and_writes_everything_down(go):
     assert third.output_digest == archive.digest(out)
     assert {r.seed for r in out.history} == {7}
     assert {r.target for r in out.history} == {"board"}
-    assert second.data == {**calibration(start, 16).describe(), "batch_size": 8}
+    assert second.data == {**calibration(start, 16).describe(), "batch_size": 4}
     assert first.report.layers[0].values == {"factor": 3.0}
     assert first.report.metrics == {"shape": [1, 2]}
     assert all(r.seconds > 0 for r in out.history)

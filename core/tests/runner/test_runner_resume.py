@@ -58,7 +58,7 @@ def test_resuming_without_a_checkpoint_begins(go, tmp_path):
         (("noise", "quantize"), {"seed": 5}, "step 1 had seed 0, and now it is 5"),
         (("noise",), {"calibration": None}, "calibration digest"),
         (("noise",), {"calibration": calibration(conv_chain(), 8)}, "calibration digest"),
-        (("noise",), {"batch_size": 4}, "batch size 8, and now it is 4"),
+        (("noise",), {"batch_size": 8}, "batch size 4, and now it is 8"),
     ],
 )
 def test_resuming_another_run_says_what_differs(go, tmp_path, steps, options, words, fault):
