@@ -1,0 +1,31 @@
+import pytest
+from fewbits.builtin.cpu import CpuTarget
+from fewbits.placement import place
+from fewbits.testing.net import Net
+
+
+def _gated(reader):
+    """Conv → Sigmoid → Transpose → Transpose, then `reader` of that and the picture."""
+    net = Net("gated")
+    x = net.op("Relu", net.conv(net.input("image", 3, 4, 4), 3, 3, 1))
+    gate = net.op("Sigmoid", net.conv(x, 3, 3, 1), name="gate")
+    moved = net.op("Transpose", gate, name="there", perm=[0, 2, 3, 1])
+    moved = net.op("Transpose", moved, name="back", perm=[0, 3, 1, 2])
+    net.output(reader(net, x, moved), 3, 4, 4)
+    return net.build()
+
+
+def test_a_table_is_encoded_before_the_ops_that_move_it_to_an_integer_op():
+    model = _gated(lambda net, x, moved: net.op("Mul", x, moved))
+    placement = place(model.graph, CpuTarget.spec)
+    assert "gate_out" in placement.own
+    assert placement.inherited == {"there_out": "gate_out", "back_out": "there_out"}
+    assert placement.float_nodes == []
+
+
+@pytest.mark.parametrize("op", ["Softmax", "Identity"])
+def test_a_table_that_no_integer_op_reads_stays_float_behind_what_moves_it(op):
+    model = _gated(lambda net, x, moved: net.op(op, moved, name="last"))
+    placement = place(model.graph, CpuTarget.spec)
+    assert "gate_out" not in placement.own
+    assert {"there", "back", "last"} <= {node.name for node in placement.float_nodes}
