@@ -13,6 +13,7 @@ from fewbits.builtin.onnx_frontend import OnnxFrontend
 from fewbits.builtin.uniform import UniformOptions, UniformQuantizer
 from fewbits.data import ArrayDataset
 from fewbits.emulate import to_qdq
+from fewbits.errors import ModelError
 from fewbits.executor import Executor
 from fewbits.interfaces import Context
 from fewbits.model import Model
@@ -146,6 +147,118 @@ def gemm_of(transposed: bool, activation: str) -> Model:
 def test_matrix_products_keep_the_bits_of_their_activations(transposed, activation, precision):
     model = quantized(gemm_of(transposed, activation), precision)
     assert max(differences(model, samples(model, 64)).values()) <= 1
+
+
+def conv_transpose(groups: int, **attributes) -> Model:
+    net = Net("conv_transpose")
+    x = net.op("Relu", net.conv(net.input("image", 3, 6, 6), 3, 8))
+    weight = net.normal((8, 6 // groups, 3, 3), 8)
+    x = net.op("ConvTranspose", x, weight, net.bias(6, "bias"), group=groups, **attributes)
+    net.output(net.conv(x, 6, 2), 2, "h", "w")
+    return net.build()
+
+
+def volume() -> Model:
+    net = Net("volume")
+    x = net.op("Relu", net.conv(net.input("image", 2, 5, 5, 5), 2, 4, (3, 3, 3)))
+    net.output(net.conv(x, 4, 2, (3, 3, 3), pads=[0] * 6), 2, 3, 3, 3)
+    return net.build()
+
+
+def auto_padded(mode: str) -> Model:
+    net = Net("auto_padded")
+    weight = net.normal((4, 3, 3, 3), 27)
+    x = net.op("Conv", net.input("image", 3, 9, 8), weight, auto_pad=mode, strides=[2, 2])
+    net.output(net.conv(x, 4, 2), 2, "h", "w")
+    return net.build()
+
+
+def biased(shape: tuple[int, ...]) -> Model:
+    net = Net("biased")
+    x = net.op("Relu", net.gemm(net.input("features", 8), 8, 8))
+    weight, bias = net.normal((8, 6), 8), net.normal(shape, 1, name="bias")
+    net.output(net.op("Relu", net.op("Gemm", x, weight, bias)), 6)
+    return net.build()
+
+
+def attention() -> Model:
+    net = Net("attention")
+    x = net.op("MatMul", net.input("tokens", 6, 8), net.normal((8, 8), 8))
+    gain, shift = net.constant(np.ones(8, np.float32)), net.constant(np.zeros(8, np.float32))
+    x = net.op("LayerNormalization", x, gain, shift)
+    shares = net.op("Softmax", net.op("MatMul", x, net.op("Transpose", x, perm=[0, 2, 1])))
+    net.output(net.op("MatMul", net.op("MatMul", shares, x), net.normal((8, 3), 8)), 6, 3)
+    return net.build()
+
+
+def stretched() -> Model:
+    net = Net("stretched")
+    x = net.conv(net.input("image", 3, 8, 8), 3, 6)
+    x = net.op("Resize", x, "", net.constant([1.0, 1.0, 2.0, 2.0]), mode="linear")
+    net.output(net.conv(x, 6, 2), 2, 16, 16)
+    return net.build()
+
+
+def with_constants() -> Model:
+    net = Net("with_constants")
+    x = net.conv(net.input("image", 3, 8, 8), 3, 4)
+    x = net.op("Mul", x, net.normal((4, 1, 1), 1))
+    net.output(net.op("Sub", net.constant(np.ones((4, 1, 1), np.float32)), x), 4, 8, 8)
+    return net.build()
+
+
+def gathered() -> Model:
+    net = Net("gathered")
+    x = net.op("Transpose", net.input("image", 8, 8, 3), perm=[0, 3, 1, 2])
+    x = net.op("Relu", net.conv(x, 3, 4))
+    x = net.op("Gather", x, net.constant(np.array([3, 1, 0], np.int64)), axis=1)
+    net.output(net.op("Concat", x, x, axis=1), 6, 8, 8)
+    return net.build()
+
+
+EDGES = {
+    "conv_transpose": lambda: conv_transpose(1, strides=[2, 2]),
+    "conv_transpose_grouped": lambda: conv_transpose(
+        2, strides=[2, 2], pads=[1, 1, 1, 1], output_padding=[1, 1]
+    ),
+    "conv_3d": volume,
+    "same_upper": lambda: auto_padded("SAME_UPPER"),
+    "same_lower": lambda: auto_padded("SAME_LOWER"),
+    "valid": lambda: auto_padded("VALID"),
+    "bias_row": lambda: biased((1, 6)),
+    "bias_scalar": lambda: biased(()),
+    "bias_one": lambda: biased((1,)),
+    "attention": attention,
+    "resize_linear": stretched,
+    "constants": with_constants,
+    "gather": gathered,
+}
+
+
+@pytest.mark.parametrize("weights", ["per_channel", "per_tensor"])
+@pytest.mark.parametrize("precision", ["a8_w8", "a16_w8"])
+@pytest.mark.parametrize("edge", EDGES)
+def test_rarer_ops_agree(edge, precision, weights):
+    model = quantized(EDGES[edge](), precision, weights=weights)
+    assert max(differences(model, samples(model)).values()) <= 1
+
+
+def test_a_max_pools_indices_stay_what_they_are():
+    base = conv_transpose(1)
+    network = base.network.clone()
+    conv = network.graph[0].outputs[0]
+    pool = ir.node("MaxPool", [conv], {"kernel_shape": [2, 2]}, num_outputs=2, name="pool")
+    pool.outputs[0].type, pool.outputs[1].type = conv.type, ir.TensorType(ir.DataType.INT64)
+    pool.outputs[0].name, pool.outputs[1].name = "pooled", "indices"
+    network.graph.insert_after(network.graph[0], pool)
+    network.graph.outputs.extend(pool.outputs)
+    model = quantized(base.replace(network=network))
+    assert "indices" not in model.encodings
+    outputs, _ = emulated(model, samples(model))
+    assert outputs["indices"].dtype == np.int64
+    assert outputs["indices"].max() >= 256
+    with pytest.raises(ModelError, match="'pool' writes indices"):
+        Executor(model).run(samples(model))
 
 
 def cifar(key: str, count: int):

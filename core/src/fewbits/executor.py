@@ -32,6 +32,8 @@ _MOVES = (
     "Tile Transpose Unsqueeze"
 )
 
+_POOLS = {"AveragePool": average_pool, "MaxPool": max_pool}
+
 
 class Executor(Runnable):
     """Runs a quantized model node by node.
@@ -196,14 +198,19 @@ def _moved(node: ir.Node, values: Values, model: Model) -> dict[str, NDArray[Any
 
 def _in_float(node: ir.Node, real: Values, model: Model) -> dict[str, NDArray[Any]]:
     """Return one op's outputs in float."""
-    if node.op_type == "AveragePool":
+    if node.op_type in _POOLS and len(node.outputs) == 1:
         (source,), (output,) = _names(node.inputs), _names(node.outputs)
-        return {output: average_pool(real[source], node).astype(np.float32)}
+        return {output: _POOLS[node.op_type](real[source], node).astype(np.float32)}
     return _reference(node, real, model)
 
 
 def _reference(node: ir.Node, values: Values, model: Model) -> dict[str, NDArray[Any]]:
     """Run one node by ONNX's reference implementation."""
+    if node.op_type == "MaxPool":  # it numbers the indices in another way than the definition
+        raise ModelError(
+            f"MaxPool '{node.name}' writes indices, which the integer executor does not compute.",
+            hint="Cut the network off before it with --end-node-names.",
+        )
     inputs, outputs = list(dict.fromkeys(_names(node.inputs))), list(_names(node.outputs))
     opsets = [helper.make_opsetid(d, v) for d, v in model.graph.opset_imports.items()]
     function = helper.make_function("local", "node", inputs, outputs, [ir.to_proto(node)], opsets)

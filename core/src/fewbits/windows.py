@@ -152,8 +152,9 @@ def average_pool(x: NDArray[np.floating], node: ir.Node) -> NDArray[np.float64]:
     return mean
 
 
-def max_pool(q: NDArray[np.integer], node: ir.Node) -> NDArray[np.int64]:
-    """Return the largest integer of each of MaxPool's windows; padding never wins."""
-    place = window(node, numbers(node, "kernel_shape", ()), q.shape[2:])
-    windows = place.slide(place.pad(q.astype(np.int64), int(np.iinfo(np.int64).min)))
-    return np.asarray(windows.max(axis=tuple(range(-len(place.kernel), 0))), np.int64)
+def max_pool(x: NDArray[Any], node: ir.Node) -> NDArray[Any]:
+    """Return the largest element of each of MaxPool's windows; padding never wins."""
+    place = window(node, numbers(node, "kernel_shape", ()), x.shape[2:])
+    least = np.iinfo(x.dtype).min if x.dtype.kind in "iu" else -np.inf
+    windows = place.slide(place.pad(x, least))
+    return np.asarray(windows.max(axis=tuple(range(-len(place.kernel), 0))))
