@@ -27,7 +27,7 @@ class TseOptions(Options):
     )
     tile_height: int = Field(7, ge=1, description="Rows of a tile.")
     threshold: float = Field(
-        10.0,
+        15.0,
         ge=-140,
         le=140,
         description="Keep a block as it is when tiling takes its output's SNR below this, in dB.",
