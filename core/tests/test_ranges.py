@@ -72,7 +72,8 @@ def test_errors_are_near_those_of_the_samples_themselves(bits):
 
 @pytest.mark.parametrize("bits", [4, 8, 16])
 def test_mse_takes_the_best_of_its_candidates(seen, bits):
-    histogram, low, high = seen
+    given_histogram, low, high = seen
+    histogram = given_histogram.merge(Histogram.of(np.array([low, high])))
 
     def best(pairs):
         return min(pairs, key=lambda pair: _slow_error(histogram, *pair, bits))
@@ -81,7 +82,7 @@ def test_mse_takes_the_best_of_its_candidates(seen, bits):
     if low < 0.0 < high:
         wanted = best([(low * a, wanted[1]) for a in SHRINK])
         wanted = best([(wanted[0], high * a) for a in SHRINK])
-    found = mse_range(histogram, low, high, bits)
+    found = mse_range(given_histogram, low, high, bits)
     error = _slow_error(histogram, *found, bits)
     assert error == pytest.approx(_slow_error(histogram, *wanted, bits), rel=1e-9)
 
@@ -99,6 +100,7 @@ def test_mse_is_never_worse_than_min_max(values, bits):
         return
     found = mse_range(histogram, low, high, bits)
     assert low <= found[0] <= 0.0 <= found[1] <= high
+    histogram = histogram.merge(Histogram.of(np.array([low, high])))
     error = _slow_error(histogram, *found, bits)
     assert error <= _slow_error(histogram, low, high, bits) * (1 + 1e-6)
 
@@ -107,6 +109,11 @@ def test_mse_clips_an_outlier_only_where_bits_are_few():
     histogram, low, high = _seen([*RNG.normal(size=100000), 40.0])
     assert mse_range(histogram, low, high, 4)[1] < 10.0
     assert mse_range(histogram, low, high, 16)[1] == pytest.approx(40.0)
+
+
+def test_mse_keeps_an_end_that_no_sample_shows_where_bits_are_many():
+    histogram, _, _ = _seen(RNG.uniform(0.0, 1.0, size=1000))
+    assert mse_range(histogram, -1.2, 1.5, 16) == (-1.2, 1.5)
 
 
 def test_mse_of_values_that_a_level_each_hold_keeps_all_of_them():
@@ -156,5 +163,5 @@ def test_entropy_with_more_levels_than_bins_loses_nothing_and_keeps_all():
 def test_every_estimator_survives_a_histogram_of_zeros():
     histogram = Histogram.of(np.zeros(10, np.float32))
     for estimate in (mse_range, entropy_range):
-        assert estimate(histogram, -1.0, 2.0, 8) == (-1.0, 2.0)
+        assert estimate(histogram, -1.0, 2.0, 16) == (-1.0, 2.0)
     assert percentile_range(histogram, 99.9)[0] == 0.0

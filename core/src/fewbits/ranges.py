@@ -29,7 +29,8 @@ def percentile_range(histogram: Histogram, percentile: float) -> tuple[float, fl
 def mse_range(histogram: Histogram, low: float, high: float, bits: int) -> tuple[float, float]:
     """Return the interval with the least mean squared quantization error.
 
-    Searches fractions of `[low, high]`, first of both ends together, then of each alone.
+    Searches fractions of `[low, high]`, first of both ends together, then of each alone. The exact
+    extremes count as one more sample each, lest an unseen end be cut off where bits are many.
 
     Args:
         histogram: samples of the tensor.
@@ -37,7 +38,8 @@ def mse_range(histogram: Histogram, low: float, high: float, bits: int) -> tuple
         high: exact largest value, or 0.
         bits: width of the encoding.
     """
-    return _least(low, high, lambda lows, highs: quantization_errors(histogram, lows, highs, bits))
+    seen = histogram.merge(Histogram.of(np.array([low, high])))
+    return _least(low, high, lambda lows, highs: quantization_errors(seen, lows, highs, bits))
 
 
 def _least(

@@ -68,10 +68,11 @@ class UniformQuantizer(Quantizer):
         new = _prepared(model, with_biases=self.options.bias_correction)
         placement = place(new.graph, spec)
         precisions = self._precisions(new.graph, context)
+        granularity = self._granularity(context)
         chosen = _in_integers(new.graph, placement)
         statistics = self._statistics(new, placement, chosen, context)
         encodings = self._activations(placement, precisions, statistics)
-        encodings |= self._weights(chosen, precisions, encodings, statistics, context)
+        encodings |= self._weights(chosen, precisions, encodings, statistics, context, granularity)
         kept = {layer.name: precisions[layer.name] for layer in chosen}
         quantized = model.advance(
             Stage.QUANTIZED,
@@ -151,8 +152,8 @@ class UniformQuantizer(Quantizer):
         activations: Mapping[str, Encoding],
         statistics: Mapping[str, TensorStatistics],
         context: Context,
+        granularity: str,
     ) -> dict[str, Encoding]:
-        per_channel = self._granularity(context) == "per_channel"
         encodings: dict[str, Encoding] = {}
         for layer in context.track(chosen, "quantize", len(chosen), "layers"):
             source = str(layer.input.name)
@@ -162,7 +163,7 @@ class UniformQuantizer(Quantizer):
                 layer,
                 precisions[layer.name],
                 activations[source],
-                per_channel=per_channel,
+                per_channel=granularity == "per_channel",
                 method=self.options.weight_range,
                 mean=mean,
                 bias_bits=context.target.spec.bias_bits,
