@@ -1,0 +1,1 @@
+"""Cuts outliers of activations and weights off before they are quantized."""
