@@ -3,6 +3,7 @@
 A rule may tie and label, or say that it cannot: then nothing around the node is rescaled.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -14,7 +15,7 @@ from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
 from fewbits.channelwalk import Labels, Walk
-from fewbits.graph import Layer, clip_bounds, constant, fused_activation, is_layer
+from fewbits.graph import Layer, clip_bounds, constant, fused_activation, fused_bound, is_layer
 from fewbits.ties import ZERO, Ids
 
 Rule = Callable[[Walk, ir.Node], bool]
@@ -27,12 +28,13 @@ def layer(walk: Walk, node: ir.Node) -> bool:
     weight, source = node.inputs[1], walk.labels(node.inputs[0])
     assert weight is not None
     bias = node.inputs[2] if len(node.inputs) > 2 else None
-    found = Layer(node, weight, bias, fused_activation(node))
+    activation = fused_activation(node)
+    found = Layer(node, weight, bias, activation, fused_bound(activation or node))
     axis = 1 if node.op_type.startswith("Conv") else -1
     shape = None if source is None else walk.like(node.outputs[0], source)
     if source is None or shape is None or len(shape) != len(source.shape):
         return False
-    if bias is not None and np.size(constant(bias)) != found.out_channels:
+    if bias is not None and np.asarray(constant(bias)).size != found.out_channels:
         return False
     walk.readers.append((found, walk.channels(source, axis)))
     written = walk.ties.fresh(found.out_channels)
@@ -108,7 +110,7 @@ def product(walk: Walk, node: ir.Node) -> bool:
 
 
 def _is_gate(walk: Walk, labels: Labels, other: Labels) -> bool:
-    return np.prod(labels.shape) < np.prod(other.shape) or not walk.ties.any_free(labels.ids)
+    return math.prod(labels.shape) < math.prod(other.shape) or not walk.ties.any_free(labels.ids)
 
 
 def _aligned(ids: Ids, rank: int) -> tuple[int, ...]:
@@ -116,7 +118,7 @@ def _aligned(ids: Ids, rank: int) -> tuple[int, ...]:
 
 
 def _times_constant(walk: Walk, node: ir.Node, labels: Labels, value: ir.Value) -> bool:
-    shape = np.broadcast_shapes(labels.shape, np.shape(constant(value)))
+    shape = np.broadcast_shapes(labels.shape, np.asarray(constant(value)).shape)
     return walk.hold(node.outputs[0], labels.ids.reshape(_aligned(labels.ids, len(shape))), shape)
 
 
@@ -203,8 +205,8 @@ def _run(node: ir.Node, arrays: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]
     opsets = [helper.make_opsetid(d, v) for d, v in node.graph.opset_imports.items()]
     proto = ir.to_proto(node)
     function = helper.make_function("local", "node", list(arrays), outputs, [proto], opsets)
-    found: list[NDArray[Any]] = ReferenceEvaluator(function).run(None, dict(arrays), attributes={})
-    return found
+    found = ReferenceEvaluator(function).run(None, dict(arrays), attributes={})
+    return [np.asarray(found_one) for found_one in found]
 
 
 def _table() -> dict[str, Rule]:

@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 
 from fewbits.calibration import values_by_name
 from fewbits.errors import ModelError
-from fewbits.graph import add_constant, clip_bounds, constant, only_reader
+from fewbits.graph import (
+    add_constant,
+    clip_bounds,
+    constant,
+    layers,
+    only_reader,
+    upper_bounds,
+)
 from fewbits.model import Encoding, Model, Stage
 from fewbits.numerics import quantize
 from fewbits.qdq_pools import settle_average_pools
@@ -43,8 +50,9 @@ def to_qdq(model: Model, *, unsigned_weights: bool = False) -> ir.Model:
         )
     network = model.network.clone()
     graph = network.graph
-    _drop_implied_activations(graph, model.encodings)
-    encodings = {**model.encodings, **settle_average_pools(graph, model.encodings)}
+    encodings = {**model.encodings, **_settle_bounds(graph, model.encodings)}
+    _drop_implied_activations(graph, encodings)
+    encodings |= settle_average_pools(graph, encodings)
     values = values_by_name(graph)
     widened = _weights_of_wide_products(graph, encodings)
     for name, value in values.items():
@@ -165,6 +173,26 @@ def _hand_over(old: ir.Value, new: ir.Value) -> None:
     new.shape, new.type = old.shape, old.type
     for use in list(old.uses()):
         use.node.replace_input_with(use.idx, new)
+
+
+def _settle_bounds(graph: ir.Graph, encodings: Mapping[str, Encoding]) -> dict[str, Encoding]:
+    """Remove each Min fused behind a layer whose bounds the encoding implies.
+
+    Returns:
+        For each Min that stays, the encoding of what it reads: ONNX Runtime wants one right
+        behind a layer, and saturation and bounds may come in either order.
+    """
+    added = {}
+    for layer in list(layers(graph)):
+        encoding = encodings.get(str(layer.output.name))
+        if layer.bound is None or encoding is None:
+            continue
+        source, bounds = (layer.activation or layer.node).outputs[0], upper_bounds(layer.bound)
+        if bounds is not None and (quantize(bounds, encoding) == encoding.qmax).all():
+            _bypass(graph, layer.bound, source, layer.output)
+        else:
+            added[str(source.name)] = encoding
+    return added
 
 
 def _drop_implied_activations(graph: ir.Graph, encodings: Mapping[str, Encoding]) -> None:

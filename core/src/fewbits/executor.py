@@ -7,6 +7,7 @@ for, and its result quantized where it has an encoding. It is slow: for tests, n
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from onnx.reference import ReferenceEvaluator
 
 from fewbits.bias import bias_encoding
 from fewbits.errors import ModelError
-from fewbits.graph import Layer, clip_bounds, constant, layers
+from fewbits.graph import Layer, clip_bounds, constant, layers, upper_bounds
 from fewbits.integer_ops import accumulate
 from fewbits.interfaces import Runnable
 from fewbits.model import Encoding, Model, Stage
@@ -54,8 +55,8 @@ class Executor(Runnable):
         self._model = model
         self._encodings = model.encodings
         self._layers = {layer.node: layer for layer in _integer_layers(model)}
-        fused = (layer.activation for layer in self._layers.values())
-        self._done = {node for node in fused if node is not None}
+        fused = [(layer.activation, layer.bound) for layer in self._layers.values()]
+        self._done = {node for pair in fused for node in pair if node is not None}
         self._constants = {
             name: self._held(name, np.asarray(constant(value)))
             for name, value in model.graph.initializers.items()
@@ -132,7 +133,7 @@ class Executor(Runnable):
         if target is None:
             return np.asarray(sums.astype(np.float32) * _along(step, axis, sums.ndim))
         multiplier = np.asarray(step / target.scale, np.float32)
-        return _clipped(requantize(sums, multiplier, target, axis), layer.activation, target)
+        return _clipped(requantize(sums, multiplier, target, axis), layer, target)
 
     def _bias(
         self, layer: Layer, weight: Encoding, source: Encoding, values: Values
@@ -152,8 +153,9 @@ def _integer_layers(model: Model) -> Iterator[Layer]:
     for layer in layers(model.graph):
         if layer.input.name not in held or layer.weight.name not in held:
             continue
-        direct = layer.node.outputs[0].name in held or layer.output.name not in held
-        yield Layer(layer.node, layer.weight, layer.bias, None if direct else layer.activation)
+        plain = replace(layer, activation=None, bound=None)
+        ends = (plain, replace(layer, bound=None), layer)
+        yield next((end for end in ends if end.output.name in held), plain)
 
 
 def _along(parameter: NDArray[Any], axis: int, ndim: int) -> NDArray[Any]:
@@ -162,15 +164,14 @@ def _along(parameter: NDArray[Any], axis: int, ndim: int) -> NDArray[Any]:
     return parameter.reshape(shape) if parameter.ndim else parameter
 
 
-def _clipped(
-    q: NDArray[np.int64], activation: ir.Node | None, encoding: Encoding
-) -> NDArray[np.int64]:
-    """Keep integers within the bounds of a fused Relu or Clip, and of the encoding."""
-    bounds = clip_bounds(activation) if activation is not None else None
-    if bounds is None:
-        return q
-    low, high = quantize(np.clip(np.array(bounds), -1e30, 1e30), encoding)
-    return np.clip(q, low, high)
+def _clipped(q: NDArray[np.int64], layer: Layer, encoding: Encoding) -> NDArray[np.int64]:
+    """Keep integers within the bounds of a fused Relu, Clip or Min, and of the encoding."""
+    bounds = clip_bounds(layer.activation) if layer.activation is not None else None
+    if bounds is not None:
+        low, high = quantize(np.clip(np.array(bounds), -1e30, 1e30), encoding)
+        q = np.clip(q, low, high)
+    tops = upper_bounds(layer.bound) if layer.bound is not None else None
+    return q if tops is None else np.minimum(q, quantize(tops, encoding))
 
 
 def _check_width(layer: Layer, sums: NDArray[np.int64], source: Encoding, weight: Encoding) -> None:

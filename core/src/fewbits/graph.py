@@ -8,7 +8,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 WEIGHTED_OPS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
-FUSABLE_ACTIVATIONS = frozenset({"Relu", "Clip"})
+FUSABLE_ACTIVATIONS = frozenset({"Relu", "Clip", "Min"})
 
 
 @dataclass(frozen=True)
@@ -20,12 +20,15 @@ class Layer:
         weight: its weight, a constant; `(out, in/groups, kh, kw)` for Conv.
         bias: its bias of shape `(out,)`, a constant, or None.
         activation: the Relu or Clip behind it, when it is the only reader; else None.
+        bound: the Min with a constant behind that, the upper bounds of a Clip whose bounds differ
+            by channel; else None.
     """
 
     node: ir.Node
     weight: ir.Value
     bias: ir.Value | None
     activation: ir.Node | None
+    bound: ir.Node | None = None
 
     @property
     def name(self) -> str:
@@ -47,7 +50,7 @@ class Layer:
     @property
     def output(self) -> ir.Value:
         """What the layer writes, behind its fused activation."""
-        return (self.activation or self.node).outputs[0]
+        return (self.bound or self.activation or self.node).outputs[0]
 
     @property
     def weight_axis(self) -> int:
@@ -120,10 +123,26 @@ def fused_activation(
 ) -> ir.Node | None:
     """Return the Relu or Clip behind `node` that a device computes together with it."""
     behind = only_reader(node.outputs[0])
-    if behind is None or behind.op_type not in allowed:
+    if behind is None or behind.op_type not in allowed & {"Relu", "Clip"}:
         return None
     bounds = clip_bounds(behind)
     return behind if bounds and bounds[0] <= 0.0 <= bounds[1] else None
+
+
+def fused_bound(node: ir.Node, allowed: frozenset[str] = FUSABLE_ACTIVATIONS) -> ir.Node | None:
+    """Return the Min with a constant behind `node` that a device computes together with it."""
+    behind = only_reader(node.outputs[0])
+    if behind is None or behind.op_type not in allowed & {"Min"}:
+        return None
+    bounds = upper_bounds(behind)
+    return behind if bounds is not None and bounds.min(initial=0.0) >= 0.0 else None
+
+
+def upper_bounds(node: ir.Node) -> NDArray[np.float32] | None:
+    """Return the constant of a Min of one computed value and one constant; else None."""
+    fixed = [array for value in node.inputs if (array := constant(value)) is not None]
+    one = len(node.inputs) == 2 and len(fixed) == 1
+    return np.asarray(fixed[0], np.float32) if one else None
 
 
 def is_layer(node: ir.Node) -> bool:
@@ -152,7 +171,9 @@ def layers(graph: ir.Graph, activations: frozenset[str] = FUSABLE_ACTIVATIONS) -
             bias = node.inputs[2] if len(node.inputs) > 2 else None
             weight = node.inputs[1]
             assert weight is not None
-            yield Layer(node, weight, bias, fused_activation(node, activations))
+            activation = fused_activation(node, activations)
+            bound = fused_bound(activation or node, activations)
+            yield Layer(node, weight, bias, activation, bound)
 
 
 def read_only(array: NDArray[np.generic]) -> NDArray[np.generic]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
-from fewbits.graph import constant, fused_activation, is_layer, readers
+from fewbits.graph import constant, fused_activation, fused_bound, is_layer, readers
 from fewbits.interfaces import TargetSpec
 
 
@@ -93,11 +93,13 @@ def _place_quantized(
     for value in node.inputs[:1] if is_layer(node) else node.inputs:
         if value is not None and value.dtype in (None, ir.DataType.FLOAT):
             _need(value, placement, spec, roots)
-    behind = fused_activation(node, spec.fused_activations)
-    output = (behind or node).outputs[0]
-    if not (behind is None and _leaves_in_float(node, spec)):
-        placement.own[str(output.name)] = node
-    return {node, behind} if behind else {node}
+    chain = [node]
+    for fused in (fused_activation, fused_bound):
+        behind = fused(chain[-1], spec.fused_activations)
+        chain += [behind] if behind else []
+    if len(chain) > 1 or not _leaves_in_float(node, spec):
+        placement.own[str(chain[-1].outputs[0].name)] = node
+    return set(chain)
 
 
 def _leaves_in_float(node: ir.Node, spec: TargetSpec) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from fewbits.graph import add_constant, clip_bounds, rank
+from fewbits.graph import add_constant, clip_bounds, rank, upper_bounds
 
 SAMPLES_PER_IMAGE = 4096
 
@@ -84,9 +84,20 @@ def never_negative(value: ir.Value) -> bool:
 
 def _bounds(value: ir.Value) -> tuple[float, float] | None:
     producer = value.producer()
+    if producer is not None and producer.op_type == "Min":
+        return _bounds_of_min(producer)
     if producer is None or producer.op_type not in ("Relu", "Clip"):
         return None
     return clip_bounds(producer)
+
+
+def _bounds_of_min(node: ir.Node) -> tuple[float, float] | None:
+    tops = upper_bounds(node)
+    sources = [_bounds(v) for v in node.inputs if v is not None and v.producer() is not None]
+    if tops is None or not sources or sources[0] is None:
+        return None
+    low, high = sources[0]
+    return min(low, float(tops.min())), min(high, float(tops.max()))
 
 
 def _append(

@@ -33,6 +33,7 @@ class CpuTarget(Target):
         quantized_ops=frozenset({"Add", "AveragePool", "Concat", "GlobalAveragePool", "Mul"}),
         unary_ops=frozenset(_UNARY.split()),
         passthrough_ops=frozenset(_PASSTHROUGH.split()),
+        fused_activations=frozenset({"Relu", "Clip", "Min"}),
         float_outputs=frozenset({"Gemm"}),
     )
 

@@ -25,7 +25,7 @@ def rescale(graph: ir.Graph, channels: Channels, factors: Vector) -> None:
         up, down = factors[slot.classes], read[slot.layer.name]
         if (up == 1.0).all() and (down == 1.0).all():
             continue
-        weight = np.asarray(constant(slot.layer.weight))
+        weight = np.asarray(constant(slot.layer.weight), np.float32)
         blocks = to_blocks(slot.layer, weight)
         groups, kernel = len(blocks), (1,) * (blocks.ndim - 3)
         change = up.reshape(groups, -1, 1, *kernel) / down.reshape(groups, 1, -1, *kernel)

@@ -29,7 +29,9 @@ def toward_widest(ranges: Vector, weights: Vector) -> Vector:
     array([4., 1.])
     """
     widest = float((ranges * weights).max(initial=0.0))
-    return np.where(ranges > 0.0, max(widest, TINY) / np.maximum(ranges, TINY), np.inf)
+    ratios: Vector = max(widest, TINY) / np.maximum(ranges, TINY)
+    ratios[ranges <= 0.0] = np.inf
+    return ratios
 
 
 def importance(consumers: Vector) -> Vector:
@@ -62,7 +64,9 @@ def balanced(producers: Vector, consumers: Vector) -> Vector:
     """
     r1, r2 = _combined(producers), _combined(consumers)
     empty = (r1 <= 0.0) | (r2 <= 0.0)
-    return np.where(empty, 1.0, np.sqrt(np.maximum(r2, TINY) / np.maximum(r1, TINY)))
+    found: Vector = np.sqrt(np.maximum(r2, TINY) / np.maximum(r1, TINY))
+    found[empty] = 1.0
+    return found
 
 
 def _combined(ranges: Vector) -> Vector:

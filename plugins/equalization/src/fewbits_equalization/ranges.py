@@ -8,6 +8,7 @@ from fewbits.calibration import TensorStatistics
 from fewbits.channels import ChannelGroup, Channels, Slot
 from fewbits.graph import constant
 from fewbits.kernels import to_blocks
+from fewbits.ties import Ids
 
 from fewbits_equalization.factors import Vector
 
@@ -23,16 +24,18 @@ class Kernel:
     """
 
     magnitudes: Vector
-    written: np.ndarray[tuple[int, ...], np.dtype[np.int64]]
-    read: np.ndarray[tuple[int, ...], np.dtype[np.int64]]
+    written: Ids
+    read: Ids
 
     def output_ranges(self, factors: Vector) -> Vector:
         """Return the largest scaled weight of each output channel, `(out,)`."""
-        return self._scaled(factors).max(axis=2).ravel()
+        found: Vector = self._scaled(factors).max(axis=2).ravel()
+        return found
 
     def input_ranges(self, factors: Vector) -> Vector:
         """Return the largest scaled weight of each input channel, `(in,)`."""
-        return self._scaled(factors).max(axis=1).ravel()
+        found: Vector = self._scaled(factors).max(axis=1).ravel()
+        return found
 
     def _scaled(self, factors: Vector) -> Vector:
         groups = len(self.magnitudes)
@@ -57,7 +60,7 @@ def _magnitudes(slot: Slot) -> Vector:
     return np.asarray(to_blocks(slot.layer, whole), np.float64)
 
 
-def by_class(group: ChannelGroup, classes: Vector, values: Vector) -> Vector:
+def by_class(group: ChannelGroup, classes: Ids, values: Vector) -> Vector:
     """Return the largest value in each class of a group, `(group.size,)`; 0 where there is none.
 
     Args:
