@@ -7,6 +7,7 @@ from fewbits.builtin.cpu import CpuTarget
 from fewbits.builtin.uniform import UniformQuantizer
 from fewbits.data import ArrayDataset
 from fewbits.errors import RecipeError
+from fewbits.executor import Executor
 from fewbits.graph import set_constant
 from fewbits.placement import place
 from fewbits.plugins import discover
@@ -179,6 +180,9 @@ def test_a_tiled_block_runs_in_integers_throughout(layers):
     (before,) = float_outputs(tiled, data.inputs).values()
     (after,) = CpuTarget().emulator(quantized, threads=1).run(data.inputs).values()
     assert snr_db(before, after) > 35
+    (stated,) = Executor(quantized).run(data.inputs).values()
+    step = float(quantized.encodings[quantized.output_names[0]].scale)
+    assert np.abs(stated - after).max() <= 2.01 * step
 
 
 def test_tiling_after_quantization_is_an_error_before_anything_runs():

@@ -80,6 +80,12 @@ def test_tiling_leaves_nothing_of_the_old_block_behind():
     assert set(changed.graph.initializers.values()) <= used
 
 
+@pytest.mark.parametrize("layers", ["matmuls", "channels_last"])
+def test_what_is_added_to_a_matmul_becomes_the_convolutions_bias(layers):
+    ops = [node.op_type for node in tiled(forms.block(layers=layers), 4).graph]
+    assert ops == ["AveragePool", "Conv", "Relu", "Conv", "Sigmoid", "Gather", "Mul"]
+
+
 def test_layers_and_pool_keep_their_names():
     model = forms.block(layers="gemms")
     kept = {n.name for n in model.graph if n.op_type in ("GlobalAveragePool", "Gemm")}

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from fewbits.graph import add_constant, constant, int_attribute
+from fewbits.graph import add_constant, constant, int_attribute, only_reader
 from numpy.typing import NDArray
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
@@ -155,6 +155,9 @@ def _tiled(tiling: _Tiling, node: ir.Node) -> ir.Value:
         return tiling.values[first]
     if node.op_type in LAYER_OPS:
         return _convolution(tiling, node, tiling.values[first])
+    folded = _as_bias(tiling, node) if node.op_type == "Add" else None
+    if folded is not None:
+        return folded
     inputs = [_operand(tiling, node, value) for value in node.inputs]
     channels = max(_channels(v) for v in inputs if v is not None and v in tiling.values.values())
     return _add(
@@ -166,6 +169,22 @@ def _tiled(tiling: _Tiling, node: ir.Node) -> ir.Value:
         attributes=dict(node.attributes),
         output=node.outputs[0],
     )
+
+
+def _as_bias(tiling: _Tiling, node: ir.Node) -> ir.Value | None:
+    """Give what an Add adds to a MatMul to the convolution in its place, as its bias."""
+    for value, added in (node.inputs, reversed(node.inputs)):
+        array = constant(added)
+        if value is None or added is None or array is None or only_reader(value) is not node:
+            continue
+        layer = tiling.values[value].producer()
+        if layer is None or layer.op_type != "Conv" or len(layer.inputs) > 2:
+            continue
+        whole = np.broadcast_to(array.reshape(-1), (_channels(value),))
+        layer.resize_inputs(3)
+        layer.replace_input_with(2, _constant(tiling, f"{added.name}.{node.name}", whole))
+        return layer.outputs[0]
+    return None
 
 
 def _operand(tiling: _Tiling, node: ir.Node, value: ir.Value | None) -> ir.Value | None:
