@@ -5,8 +5,8 @@ import pytest
 from fewbits.builtin.cpu import CpuTarget
 from fewbits.graph import layers
 from fewbits.histogram import Histogram
-from fewbits.interfaces import Context
 from fewbits.testing import toys
+from fewbits.testing.inspection import context, float_outputs
 from fewbits_clipping.bounds import clip_to_least_error, histogram_percentiles, share_outside
 from fewbits_clipping.weights import WeightClipping, WeightClippingOptions
 from hypothesis import given
@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 
 def clipped(model, **options):
-    return WeightClipping(WeightClippingOptions(**options)).apply(model, Context(CpuTarget()))
+    data = context(CpuTarget(), toys.calibration(model, 64))
+    return WeightClipping(WeightClippingOptions(**options)).apply(model, data)
 
 
 def weights(model):
@@ -46,6 +47,25 @@ def test_a_shared_weight_is_clipped_for_the_layer_that_was_named_alone():
     after = weights(result.model)
     assert not after[names[0]].any()
     np.testing.assert_array_equal(after[names[1]], weights(model)[names[1]])
+
+
+@pytest.mark.parametrize("toy", [toys.gemm, toys.conv_transpose, toys.channel_shuffle])
+def test_the_bias_takes_up_what_clipping_does_to_the_mean(toy):
+    model = toy()
+    last = list(layers(model.graph))[-1].name
+    inputs = toys.calibration(model, 64).inputs
+
+    def channel_means(**options):
+        result = clipped(
+            model, layers=(last,), mode="manual", clipping_values=(-0.2, 0.1), **options
+        )
+        (output,) = float_outputs(result.model, inputs).values()
+        return output.mean(axis=(0, *range(2, output.ndim)))
+
+    (before,) = float_outputs(model, inputs).values()
+    mean = before.mean(axis=(0, *range(2, before.ndim)))
+    without = np.abs(channel_means(bias_correction=False) - mean).max()
+    assert np.abs(channel_means() - mean).max() < 0.2 * without
 
 
 def rounded(weight, bits, bound):

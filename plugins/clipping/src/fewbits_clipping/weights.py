@@ -4,7 +4,17 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
-from fewbits.graph import Layer, constant, layers, set_constant, unshare_constants
+import onnx_ir as ir
+from fewbits.bias import expected_shift
+from fewbits.calibration import collect
+from fewbits.graph import (
+    Layer,
+    constant,
+    ensure_bias,
+    layers,
+    set_constant,
+    unshare_constants,
+)
 from fewbits.interfaces import Algorithm, Context, Result
 from fewbits.model import Model, Stage
 from fewbits.options import Options
@@ -31,6 +41,10 @@ class WeightClippingOptions(Options):
     bits: int = Field(
         8, ge=2, le=16, description="Bits that these weights will have, for mmse and mmse_if4b."
     )
+    bias_correction: bool = Field(
+        True,
+        description="Add to each bias the mean shift that clipping the layer's weights causes.",
+    )
 
     @model_validator(mode="after")
     def _in_order(self) -> "WeightClippingOptions":
@@ -45,19 +59,23 @@ class WeightClippingOptions(Options):
 class WeightClipping(Algorithm):
     """Clips layers' weights to percentiles, to bounds, or to the range of least squared error.
 
-    The fewer outliers, the finer the grid that quantization lays over the rest. Biases stay.
+    The fewer outliers, the finer the grid that quantization lays over the rest. Each bias takes up
+    what clipping the weights does to the mean of its channel.
     """
 
     name = "weight_clipping"
     stage = Stage.OPTIMIZED
+    needs_calibration = True
     Options = WeightClippingOptions
 
     def apply(self, model: Model, context: Context) -> Result:
         """Return the model with clipped weights; the report counts them, layer by layer.
 
         Raises:
+            DataError: there is no calibration data.
             RecipeError: a glob matches no layer.
         """
+        context.need_calibration(f"Step '{self.name}'")
         chosen = selected(model.graph, self.options.layers, self.name)
         per_channel = context.target.spec.weights == "per_channel"
         clipped: dict[str, NDArray[Any]] = {}
@@ -74,10 +92,13 @@ class WeightClipping(Algorithm):
                 clipped[layer.name] = result
             notes.append(_note(layer, weight, result))
         report = _report(tuple(notes))
-        return Result(self._with_weights(model, clipped), report)
+        shifts = mean_shifts(model, clipped, context) if self.options.bias_correction else {}
+        return Result(self._with_weights(model, clipped, shifts), report)
 
-    def _with_weights(self, model: Model, weights: Mapping[str, NDArray[Any]]) -> Model:
-        """Return the model with new weights by layer; what layers shared, each then has alone."""
+    def _with_weights(
+        self, model: Model, weights: Mapping[str, NDArray[Any]], shifts: Mapping[str, NDArray[Any]]
+    ) -> Model:
+        """Return the model with new weights and biases by layer, each the layer's own."""
         if not weights:
             return model.advance(self.stage)
         network, masks = model.network.clone(), dict(model.masks)
@@ -87,6 +108,8 @@ class WeightClipping(Algorithm):
         for layer in layers(network.graph):
             if layer.name in weights:
                 set_constant(layer.weight, weights[layer.name])
+            if layer.name in shifts:
+                _shift_bias(network.graph, layer, shifts[layer.name])
         return model.advance(self.stage, network=network, masks=masks)
 
     def _reason(self, layer: Layer, chosen: set[str]) -> str:
@@ -103,6 +126,51 @@ class WeightClipping(Algorithm):
         if self.options.mode == "percentile":
             return clip(weight, percentiles(weight, low, high))
         return clip_to_least_error(weight, self.options.bits, axis)
+
+
+def mean_shifts(
+    model: Model, clipped: Mapping[str, NDArray[Any]], context: Context
+) -> dict[str, NDArray[np.float64]]:
+    """Return what clipped weights take from the mean of each output channel, by layer, `(out,)`.
+
+    `(W − W_c) E[x]` with the float model's means over the calibration data; a MatMul, which has no
+    bias to take it up, is left out.
+    """
+    wanted = {
+        layer.name: layer
+        for layer in layers(model.graph)
+        if layer.name in clipped and layer.op_type != "MatMul"
+    }
+    names = list(dict.fromkeys(str(layer.input.name) for layer in wanted.values()))
+    means = collect(model, names, context, means=names) if names else {}
+    shifts = {}
+    for name, layer in wanted.items():
+        mean = means[str(layer.input.name)].mean
+        if mean is not None:
+            shifts[name] = _shift(layer, clipped[name], mean)
+    return shifts
+
+
+def _shift(layer: Layer, clipped: NDArray[Any], mean: NDArray[np.float64]) -> NDArray[np.float64]:
+    weight = constant(layer.weight)
+    assert weight is not None, "a layer's weight is constant"
+    difference = weight.astype(np.float64) - clipped
+    if layer.op_type == "Gemm" and layer.weight_axis == 1:
+        difference = difference.T
+    strides = layer.node.attributes.get("strides")
+    stride = 1
+    if layer.op_type == "ConvTranspose" and strides is not None:
+        stride = int(np.prod(strides.as_ints()))
+    return expected_shift(difference, mean, layer.op_type, layer.groups, stride)
+
+
+def _shift_bias(graph: ir.Graph, layer: Layer, shift: NDArray[np.float64]) -> None:
+    ensure_bias(graph, layer.node, layer.out_channels)
+    value = layer.node.inputs[2]
+    bias = constant(value)
+    assert value is not None
+    assert bias is not None
+    set_constant(value, (bias.astype(np.float64) + shift).astype(bias.dtype))
 
 
 def _note(layer: Layer, before: NDArray[Any], after: NDArray[Any]) -> LayerNote:
