@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fewbits import archive
+from fewbits import archive, masks
 from fewbits.data import Dataset
 from fewbits.errors import PluginError, UsageError
 from fewbits.history import from_dict, to_dict
@@ -74,6 +74,7 @@ def perform(model: Model, planned: Planned, setting: Setting) -> Model:
     result = _apply(model, planned, _context(model, planned, setting))
     seconds = time.perf_counter() - start
     _check_result(model, planned, result)
+    _check_masks(model, planned, result.model)
     out = _advanced(model, planned, result.model)
     after = archive.content(out)
     _check_honesty(model, planned, result, before, after)
@@ -137,6 +138,14 @@ def _check_result(model: Model, planned: Planned, result: object) -> None:
         raise _fault(planned, f"returned a model that is {new.stage}")
     if (new.input_names, new.output_names) != (model.input_names, model.output_names):
         raise _fault(planned, "changed the network's inputs or outputs")
+
+
+def _check_masks(model: Model, planned: Planned, new: Model) -> None:
+    lost, broken = masks.lost(model, new), masks.violations(new)
+    if lost:
+        raise _fault(planned, f"lost the mask of '{lost[0]}'")
+    if broken:
+        raise _fault(planned, f"brought pruned weights of '{broken[0]}' back")
 
 
 def _check_honesty(model: Model, planned: Planned, result: Result, before: str, after: str) -> None:

@@ -5,13 +5,14 @@ and output position. `Σ x·xᵀ` says how any change of its weights shows in it
 (Hassibi et al. 1993), OBC and GPTQ (Frantar et al. 2022) need nothing else of the data.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from fewbits.calibration import values_by_name
 from fewbits.cost import elements
@@ -24,7 +25,8 @@ from fewbits.model import Model
 from fewbits.runtime import Session
 from fewbits.windows import Window, window
 
-_MOMENT_BYTES = 512 << 20
+#: how much of them is held at a time.
+MOMENT_BYTES = 512 << 20
 _TAPPED_BYTES = 128 << 20
 _COLUMN_BYTES = 64 << 20
 
@@ -54,6 +56,10 @@ class Moments:
         np.add(self.second, other.second, out=self.second)
         np.add(self.first, other.first, out=self.first)
         return Moments(self.second, self.first, self.count + other.count)
+
+    def ordered(self, order: NDArray[np.intp]) -> "Moments":
+        """Return the moments with their columns in another order."""
+        return Moments(self.second[:, order][:, :, order], self.first[:, order], self.count)
 
     @property
     def mean(self) -> NDArray[np.float64]:
@@ -114,12 +120,25 @@ def columns(layer: Layer, x: NDArray[Any]) -> NDArray[Any]:
     """
     if layer.op_type in ("Gemm", "MatMul"):
         return np.ascontiguousarray(x.reshape(-1, x.shape[-1]).T)[None]
+    if _is_pointwise(layer):
+        split = x.reshape(len(x), layer.groups, x.shape[1] // layer.groups, -1)
+        ordered = np.ascontiguousarray(split.transpose(1, 2, 0, 3))
+        return ordered.reshape(*ordered.shape[:2], -1)
     patches = _patches(layer, x)
     axes = (patches.ndim - 2) // 2
     taps = tuple(range(2 + axes, patches.ndim))
     ordered = patches.transpose(1, *taps, 0, *range(2, 2 + axes))
     size = x.shape[1] // layer.groups * prod(patches.shape[2 + axes :])
     return np.ascontiguousarray(ordered).reshape(layer.groups, size, -1)
+
+
+def _is_pointwise(layer: Layer) -> bool:
+    """Whether each output position reads one input position, the same."""
+    kernel = weight_shape(layer)[2:]
+    if layer.op_type != "Conv" or prod(kernel) != 1:
+        return False
+    plain = window(layer.node, kernel, (1,) * len(kernel))
+    return plain.strides == (1,) * len(kernel) and not any((*plain.begin, *plain.end))
 
 
 def _patches(layer: Layer, x: NDArray[Any]) -> NDArray[Any]:
@@ -186,7 +205,7 @@ def _positions(layer: Layer, x: NDArray[Any]) -> int:
 
 
 def passes(
-    model: Model, names: Sequence[str], *, limit: int = _MOMENT_BYTES
+    model: Model, names: Sequence[str], *, limit: int = MOMENT_BYTES
 ) -> list[tuple[str, ...]]:
     """Split layers into runs of the data, so that the moments of each run fit into `limit` bytes.
 
@@ -198,19 +217,29 @@ def passes(
     Raises:
         ModelError: there is no such layer.
     """
-    known = {layer.name: layer for layer in layers(model.graph)}
     runs: list[tuple[str, ...]] = []
     held = limit + 1
-    for name in names:
-        if name not in known:
-            raise ModelError(f"{model.name} has no layer '{name}'.", hint=nearest(name, known))
-        size = _moment_bytes(known[name])
+    for name, layer in named_layers(model, names).items():
+        size = _moment_bytes(layer)
         if held + size > limit:
             runs.append(())
             held = 0
         runs[-1] = (*runs[-1], name)
         held += size
     return runs
+
+
+def named_layers(model: Model, names: Iterable[str]) -> dict[str, Layer]:
+    """Return name → layer, in the order of the names.
+
+    Raises:
+        ModelError: there is no such layer.
+    """
+    known = {layer.name: layer for layer in layers(model.graph)}
+    for name in names:
+        if name not in known:
+            raise ModelError(f"{model.name} has no layer '{name}'.", hint=nearest(name, known))
+    return {name: known[name] for name in names}
 
 
 def _moment_bytes(layer: Layer) -> int:
@@ -235,36 +264,63 @@ def input_moments(model: Model, names: Sequence[str], context: Context) -> dict[
         DataError: there is no calibration data.
         ModelError: there is no such layer, or its input takes values that are not finite.
     """
-    dataset = context.need_calibration("Second moments")
-    known = {layer.name: layer for layer in layers(model.graph)}
-    chosen = {name: known[name] for run in passes(model, names) for name in run}
-    if not len(dataset):
-        raise DataError("The calibration data is empty.", hint="Give at least one sample.")
-    inputs = {str(layer.input.name): layer.input for layer in chosen.values()}
-    tapped = 4 * sum(elements(value) for value in inputs.values())
-    size = min(context.batch_size, max(_TAPPED_BYTES // max(tapped, 1), 1))
+    chosen = named_layers(model, names)
     found: dict[str, Moments] = {}
-    batches = context.track(dataset.batches(size), "moments", len(dataset), "images")
-    for seen in _inputs(model, tuple(inputs), batches, context):
+    source = LayerInputs(model, chosen.values(), context.threads)
+    for batch in calibration_batches(chosen.values(), context):
+        seen = source.run(batch)
         for name, layer in chosen.items():
             part = moments_of(layer, seen[str(layer.input.name)])
             found[name] = found[name].add(part) if name in found else part
     return found
 
 
-def _inputs(
-    model: Model, names: Sequence[str], batches: Iterator[Batch], context: Context
-) -> Iterator[Mapping[str, NDArray[Any]]]:
-    """Yield the tensors called `names`, batch by batch."""
-    network = model.network.clone()
-    values = values_by_name(network.graph)
-    fixed = {name: array for name in names if (array := constant(values[name])) is not None}
-    computed = [n for n in names if n not in fixed and not values[n].is_graph_input()]
-    network.graph.outputs.extend(values[n] for n in computed if not values[n].is_graph_output())
-    session = Session(network, threads=context.threads, outputs=computed) if computed else None
-    for batch in batches:
-        seen = session.run(batch.inputs) if session is not None else {}
-        yield {**fixed, **batch.inputs, **seen}
+class LayerInputs:
+    """A network cut down to what the inputs of some layers depend on.
+
+    Args:
+        model: the network; it is not changed.
+        chosen: the layers.
+        threads: threads of the runtime.
+    """
+
+    def __init__(self, model: Model, chosen: Iterable[Layer], threads: int | None) -> None:
+        network = model.network.clone()
+        values = values_by_name(network.graph)
+        names = list(dict.fromkeys(str(layer.input.name) for layer in chosen))
+        found = {name: constant(values[name]) for name in names}
+        self._fixed = {name: array for name, array in found.items() if array is not None}
+        computed = [n for n in names if n not in self._fixed and not values[n].is_graph_input()]
+        network.graph.outputs[:] = [values[n] for n in computed]
+        RemoveUnusedNodesPass()(network)
+        self._session = Session(network, threads=threads, outputs=computed) if computed else None
+
+    def run(self, batch: Batch) -> Mapping[str, NDArray[Any]]:
+        """Return tensor name → value."""
+        seen = self._session.run(batch.inputs) if self._session is not None else {}
+        return {**self._fixed, **batch.inputs, **seen}
+
+
+def calibration_batches(
+    chosen: Iterable[Layer], context: Context, *, networks: int = 1
+) -> Iterator[Batch]:
+    """Yield the calibration data, a batch so small that the layers' inputs fit into memory.
+
+    Args:
+        chosen: the layers.
+        context: gives the data, the batch size and progress.
+        networks: how many networks run side by side.
+
+    Raises:
+        DataError: there is no calibration data.
+    """
+    dataset = context.need_calibration("Second moments")
+    if not len(dataset):
+        raise DataError("The calibration data is empty.", hint="Give at least one sample.")
+    inputs = {str(layer.input.name): layer.input for layer in chosen}
+    tapped = 4 * networks * sum(elements(value) for value in inputs.values())
+    size = min(context.batch_size, max(_TAPPED_BYTES // max(tapped, 1), 1))
+    yield from context.track(dataset.batches(size), "moments", len(dataset), "images")
 
 
 def _finite(sums: NDArray[np.float64], name: str) -> NDArray[np.float64]:

@@ -3,22 +3,31 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from fewbits.errors import RecipeError, nearest
 from fewbits.graph import Layer, constant, ensure_bias, layers, set_constant, unshare_constants
-from fewbits.hessian import Moments, from_matrix, input_moments, passes, weight_matrix, weight_shape
+from fewbits.hessian import (
+    MOMENT_BYTES,
+    from_matrix,
+    input_moments,
+    named_layers,
+    passes,
+    weight_matrix,
+    weight_shape,
+)
 from fewbits.interfaces import Algorithm, Context, Result
 from fewbits.model import Model, Stage
 from fewbits.provenance import LayerNote, Report
+from fewbits.reconstruction import Paired, paired_moments
 from numpy.typing import NDArray
 
 from fewbits_pruning.layerwise import (
     Task,
     by_magnitude,
     by_obs,
-    mean_shift,
     output_snr,
     scores,
 )
@@ -62,7 +71,7 @@ class Pruning(Algorithm):
         source = _with_own_constants(model)
         reasons = self._left_alone(source)
         chosen = [layer for layer in layers(source.graph) if layer.name not in reasons]
-        edits = dict(self._edits(source, chosen, context))
+        edits = self._edits(source, chosen, context)
         new, changed = _edited(source, edits)
         result = new if changed else model.copy()
         report = self._report(result, reasons, edits, changed)
@@ -99,39 +108,47 @@ class Pruning(Algorithm):
             return "it reads a network input; small=true prunes it"
         return ""
 
-    def _edits(
-        self, model: Model, chosen: Sequence[Layer], context: Context
-    ) -> Iterator[tuple[str, _Edit]]:
-        amounts = self._amounts(model, chosen, context)
-        tasks = self._tasks(model, chosen, context)
-        for task in context.track(tasks, "prune", len(chosen), "layers"):
-            yield task.layer.name, self._edit(task, amounts[task.layer.name])
+    def _edits(self, source: Model, chosen: Sequence[Layer], context: Context) -> dict[str, _Edit]:
+        """Prune stage by stage, each on what the network pruned so far hands it."""
+        amounts = self._amounts(source, chosen, context)
+        edits: dict[str, _Edit] = {}
+        current = source
+        context.progress("prune", 0, len(chosen), "layers")
+        for stage in _stages([layer.name for layer in chosen], self.options.stages):
+            for task in self._tasks(current, source, stage, context):
+                edits[task.layer.name] = self._edit(task, amounts[task.layer.name])
+                context.progress("prune", len(edits), len(chosen), "layers")
+            current, _ = _edited(source, edits)
+        return edits
 
-    def _tasks(self, model: Model, chosen: Sequence[Layer], context: Context) -> Iterator[Task]:
-        """Yield every layer with what pruning needs to know of it, a run of the data at a time."""
-        if not chosen:
-            return
-        by_name = {layer.name: layer for layer in chosen}
-        for names in passes(model, list(by_name)):
-            moments: Mapping[str, Moments] = {}
-            if context.calibration is not None:
-                moments = input_moments(model, names, context)
-            for name in names:
-                yield self._task(model, by_name[name], moments.get(name))
+    def _tasks(
+        self, current: Model, source: Model, names: Sequence[str], context: Context
+    ) -> Iterator[Task]:
+        """Yield layers with what pruning needs to know of them, a run of the data at a time."""
+        chosen = named_layers(source, names)
+        share = 1 if current is source else 3
+        for run in passes(source, names, limit=MOMENT_BYTES // share):
+            paired: Mapping[str, Paired] = {}
+            if context.calibration is not None and current is source:
+                found = input_moments(source, run, context)
+                paired = {name: Paired.same(moments) for name, moments in found.items()}
+            elif context.calibration is not None:
+                paired = paired_moments(current, source, run, context)
+            for name in run:
+                yield self._task(source, chosen[name], paired.get(name))
 
-    def _task(self, model: Model, layer: Layer, moments: Moments | None) -> Task:
+    def _task(self, model: Model, layer: Layer, paired: Paired | None) -> Task:
         weight = np.asarray(constant(layer.weight), np.float64)
         mask = model.masks.get(str(layer.weight.name), np.ones(weight.shape, np.bool_))
         order = self._order(layer)
-        if moments is not None:
-            second = moments.second[:, order][:, :, order]
-            moments = Moments(second, moments.first[:, order], moments.count)
+        corrects = self.options.bias_correction and layer.op_type != "MatMul"
         return Task(
             layer,
             weight_matrix(layer, weight)[..., order],
             weight_matrix(layer, mask)[..., order],
-            moments,
-            self._corrects(layer) and moments is not None,
+            None if paired is None else paired.ordered(order),
+            corrects and paired is not None,
+            self.options.damping,
         )
 
     def _order(self, layer: Layer) -> NDArray[np.intp]:
@@ -142,9 +159,6 @@ class Pruning(Algorithm):
             return places
         return places.reshape(_input_channels(layer), -1).T.ravel()
 
-    def _corrects(self, layer: Layer) -> bool:
-        return bool(self.options.bias_correction) and layer.op_type != "MatMul"
-
     def _amounts(self, model: Model, chosen: Sequence[Layer], context: Context) -> Amounts:
         """Return layer name → pattern, or number of weights that go."""
         options = self.options
@@ -153,8 +167,8 @@ class Pruning(Algorithm):
         ratio = DEFAULT_RATIO if options.ratio is None else options.ratio
         if options.scope == "layer" or not chosen:
             return {layer.name: round(ratio * _size(layer)) for layer in chosen}
-        tasks = self._tasks(model, chosen, context)
-        ranked = {task.layer.name: scores(task, options.method, options.damping) for task in tasks}
+        tasks = self._tasks(model, model, [layer.name for layer in chosen], context)
+        ranked = {task.layer.name: scores(task, options.method) for task in tasks}
         together = np.concatenate([found.ravel() for found in ranked.values()])
         keep = smallest(together, round(ratio * together.size))
         ends = np.cumsum([found.size for found in ranked.values()])
@@ -166,7 +180,7 @@ class Pruning(Algorithm):
     def _edit(self, task: Task, amount: Pattern | int) -> _Edit:
         layer = task.layer
         if self.options.method == "obs":
-            pruned = by_obs(task, amount, self.options.damping)
+            pruned = by_obs(task, amount)
         else:
             pruned = by_magnitude(task, amount)
         held = _array(layer)
@@ -174,7 +188,9 @@ class Pruning(Algorithm):
         bias = np.zeros(layer.out_channels)
         if layer.bias is not None:
             bias += np.asarray(constant(layer.bias), np.float64).reshape(-1)
-        shift = mean_shift(task, weight) if task.centered else np.zeros(layer.out_channels)
+        shift = np.zeros(layer.out_channels)
+        if task.centered and task.paired is not None:
+            shift = task.paired.mean_shift(task.weight, weight)
         back = np.argsort(self._order(layer))
         return _Edit(
             from_matrix(layer, weight[..., back]).astype(held.dtype),
@@ -227,9 +243,15 @@ def _values(
         "sparsity": round(float((~keep).mean()), 6),
         "weight_error": round(float(np.linalg.norm(task.weight - weight)) / norm, 6) if norm else 0,
     }
-    if task.moments is not None:
+    if task.paired is not None:
         values["snr_db"] = round(output_snr(task, weight, bias, shift), 3)
     return values
+
+
+def _stages(names: Sequence[str], count: int) -> list[list[str]]:
+    """Split names into so many runs of about the same length, or fewer."""
+    ends = np.linspace(0, len(names), min(count, len(names)) + 1).round().astype(int)
+    return [list(names[a:b]) for a, b in pairwise(ends)]
 
 
 def _matching(globs: Sequence[str], names: Sequence[str]) -> set[str]:

@@ -1,12 +1,12 @@
 """Pruning of one layer, given its weight as matrices and the moments of its input."""
 
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
 
 import numpy as np
 from fewbits.graph import Layer
-from fewbits.hessian import Moments
 from fewbits.metrics import SNR_LIMIT_DB
+from fewbits.reconstruction import Paired
 from numpy.typing import NDArray
 
 from fewbits_pruning import obs
@@ -23,25 +23,43 @@ class Task:
         layer: the layer itself.
         weight: `(groups, rows, columns)`; runs of a pattern lie along the columns.
         allowed: which weights may stay at all, by earlier masks; same shape.
-        moments: of its input, in the order of the columns; None where nothing is known.
+        paired: moments of its input before and now, in the order of the columns; None where
+            nothing is known.
         centered: whether the bias makes up for the mean.
+        damping: share of the Hessian's mean diagonal added to it.
     """
 
     layer: Layer
     weight: Matrices
     allowed: Keep
-    moments: Moments | None
+    paired: Paired | None
     centered: bool
+    damping: float
 
-    def hessian(self, group: int, damping: float) -> NDArray[np.float64]:
-        """Return one group's Hessian, damped."""
-        assert self.moments is not None
-        one = Moments(
-            self.moments.second[group : group + 1],
-            self.moments.first[group : group + 1],
-            self.moments.count,
-        )
-        return obs.damped(one.hessian(centered=self.centered)[0], damping)
+    @cached_property
+    def hessians(self) -> Matrices:
+        """The Hessian of each group, damped, `(groups, columns, columns)`."""
+        assert self.paired is not None
+        plain = self.paired.now.hessian(centered=self.centered)
+        return np.stack([obs.damped(one, self.damping) for one in plain])
+
+    def target(self, group: int, factor: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the dense weight that is best on the input as it is now, `(rows, columns)`.
+
+        `(W·C + λ·W)·(H + λ·I)⁻¹` with `C = 2·Σ x·x̂ᵀ`; `W` itself where the input has not changed.
+
+        Args:
+            group: which group.
+            factor: `U` with `(H + λ·I)⁻¹ = Uᵀ·U`.
+        """
+        weight: Matrices = self.weight[group]
+        if self.paired is None or not self.paired.changed:
+            return weight
+        plain: Matrices = self.paired.now.hessian(centered=self.centered)[group]
+        cross: Matrices = self.paired.cross_hessian(centered=self.centered)[group]
+        pull = self.hessians[group] - plain
+        found: NDArray[np.float64] = (weight @ (cross + pull)) @ factor.T @ factor
+        return found
 
 
 @dataclass(frozen=True)
@@ -57,7 +75,7 @@ class Pruned:
     keep: Keep
 
 
-def scores(task: Task, method: str, damping: float) -> NDArray[np.float64]:
+def scores(task: Task, method: str) -> NDArray[np.float64]:
     """Return how much each weight matters, `(groups, rows, columns)`; −1 where a mask forbids it.
 
     By magnitude `|w|`; by obs `w² / [H⁻¹]_jj` as a share of the power of the layer's output, so
@@ -69,7 +87,7 @@ def scores(task: Task, method: str, damping: float) -> NDArray[np.float64]:
         found = np.empty_like(task.weight)
         power = 0.0
         for group, weight in enumerate(task.weight):
-            hessian = task.hessian(group, damping)
+            hessian = task.hessians[group]
             found[group] = obs.saliency(weight, obs.inverse_factor(hessian))
             power += float(np.sum((weight @ hessian) * weight))
         found /= max(power, np.finfo(np.float64).tiny)
@@ -84,56 +102,47 @@ def by_magnitude(task: Task, amount: Pattern | int) -> Pruned:
     return Pruned(np.where(keep, task.weight, 0.0), keep)
 
 
-def by_obs(task: Task, amount: Pattern | int, damping: float) -> Pruned:
+def by_obs(task: Task, amount: Pattern | int) -> Pruned:
     """Prune what matters least to the output, and move the other weights to make up for it."""
+    factors = np.stack([obs.inverse_factor(hessian) for hessian in task.hessians])
+    targets = np.stack([task.target(group, factor) for group, factor in enumerate(factors)])
     weight, keep = np.empty_like(task.weight), np.empty_like(task.allowed)
-    first = None
-    if not isinstance(amount, Pattern):
-        first = smallest(scores(task, "obs", damping), amount)
-    for group, target in enumerate(task.weight):
-        hessian = task.hessian(group, damping)
-        factor = obs.inverse_factor(hessian)
-        if isinstance(amount, Pattern):
-            choose, width = obs.choose_pattern(amount), amount.run
-        else:
-            assert first is not None
-            choose, width = obs.choose_counts(obs.counts_by_block(first[group])), obs.BLOCK
-        new, keep[group] = obs.prune(target, factor, task.allowed[group], choose, width=width)
-        weight[group] = obs.refit(new, target, keep[group], hessian)
+    for group, choose in enumerate(_choices(task, targets, factors, amount)):
+        width = amount.run if isinstance(amount, Pattern) else obs.BLOCK
+        new, keep[group] = obs.prune(
+            targets[group], factors[group], task.allowed[group], choose, width=width
+        )
+        weight[group] = obs.refit(new, targets[group], keep[group], task.hessians[group])
     return Pruned(weight, keep)
 
 
-def mean_shift(task: Task, weight: Matrices) -> NDArray[np.float64]:
-    """Return `(W − Ŵ)·E[x]`, what the bias must take up, `(groups · rows,)`."""
-    assert task.moments is not None
-    shift: NDArray[np.float64] = np.einsum("grc,gc->gr", task.weight - weight, task.moments.mean)
-    return shift.ravel()
+def _choices(
+    task: Task, targets: Matrices, factors: Matrices, amount: Pattern | int
+) -> list[obs.Choose]:
+    """Return how weights are chosen in each group."""
+    if isinstance(amount, Pattern):
+        return [obs.choose_pattern(amount)] * len(targets)
+    alone = np.stack([obs.saliency(w, u) for w, u in zip(targets, factors, strict=True)])
+    first = smallest(np.where(task.allowed, alone, -1.0), amount)
+    return [obs.choose_counts(obs.counts_by_block(keep)) for keep in first]
 
 
 def output_snr(
-    task: Task, weight: Matrices, bias: NDArray[Any], shift: NDArray[np.float64]
+    task: Task, new: Matrices, bias: NDArray[np.float64], shift: NDArray[np.float64]
 ) -> float:
     """Return the layer's output SNR over all samples, before its activation, in dB.
 
-    `10 · log10(Σ ‖W·x + b‖² / Σ ‖(W − Ŵ)·x − shift‖²)`, from the moments alone.
+    `10 · log10(Σ ‖W·x + b‖² / Σ ‖W·x − Ŵ·x̂ − shift‖²)`, from the moments alone.
 
     Args:
         task: the layer before.
-        weight: `Ŵ`.
+        new: `Ŵ`.
         bias: `b`, `(groups · rows,)`.
         shift: what was added to it.
     """
-    signal = _power(task.weight, bias, task.moments)
-    noise = _power(task.weight - weight, -shift, task.moments)
+    assert task.paired is not None
+    signal = task.paired.signal(task.weight, bias)
+    noise = task.paired.noise(task.weight, new, shift)
     if noise <= 0.0 or signal <= 0.0:
         return SNR_LIMIT_DB if noise <= 0.0 else -SNR_LIMIT_DB
     return float(np.clip(10.0 * np.log10(signal / noise), -SNR_LIMIT_DB, SNR_LIMIT_DB))
-
-
-def _power(weight: Matrices, bias: NDArray[Any], moments: Moments | None) -> float:
-    """Return `Σ ‖W·x + b‖²`."""
-    assert moments is not None
-    offset = bias.reshape(weight.shape[:2])
-    square = np.einsum("grc,grc->", np.matmul(weight, moments.second), weight)
-    cross = np.einsum("gr,grc,gc->", offset, weight, moments.first, optimize=True)
-    return float(square + 2.0 * cross + moments.count * np.sum(offset**2))
