@@ -196,11 +196,20 @@ def test_eval_of_full_precision_is_exact_before_any_step(folder):
     assert measured["metrics"]["fidelity"]["cosine"] == pytest.approx(1.0)
 
 
-def test_eval_quantizes_in_memory_and_writes_nothing(folder):
+def test_eval_of_a_network_s_own_file_writes_nothing(folder):
     options = ["--calib-path", folder / "calib.npy", "--data-path", f"{folder}/eval.npz#images"]
     measured = output_of("eval", folder / "net.onnx", "--target", "emulator", *options)
     assert measured["metrics"]["fidelity"]["snr_db"] > 20
     assert list(Path().iterdir()) == []
+
+
+def test_eval_adds_the_stages_that_were_missing_to_the_archive(folder):
+    output_of("parse", folder / "net.onnx", "-o", "net.fewbits")
+    data = ["--data-path", f"{folder}/eval.npz#images"]
+    output_of("eval", "net.fewbits", "--target", "native", *data, "--evaluator", "fidelity")
+    assert output_of("info", "net.fewbits")["stage"] == "parsed"
+    output_of("eval", "net.fewbits", *data, "--calib-path", folder / "calib.npy")
+    assert output_of("info", "net.fewbits")["stages"] == ["parsed", "quantized"]
 
 
 def test_eval_writes_the_archive_when_asked(folder):
@@ -350,7 +359,7 @@ def test_a_shape_that_is_none(folder):
 @pytest.mark.parametrize(
     ("step", "words"),
     [
-        ("quantise", ["'quantise'", "quantize"]),
+        ("quantise", ["'quantise'", "hint: Did you mean 'quantize'? Known: "]),
         ("quantize:precison=a8_w8", ["'precison'", "Did you mean 'precision'?"]),
         ("quantize:precision=a9_w9", ["a9_w9"]),
         ("quantize:precision", ["quantize:precision"]),
@@ -440,6 +449,36 @@ def test_the_network_itself_is_never_overwritten(folder):
     output = ["-o", folder / "net.onnx"]
     refused(["parse", folder / "net.onnx", *output], ["net.onnx"], code=2)
     assert (folder / "net.onnx").read_bytes() == before
+
+
+def test_a_missing_network_is_an_error_where_the_output_exists(folder):
+    Path("old.fewbits").write_text("as it was")
+    refused(["parse", folder / "none.onnx", "-o", "old.fewbits"], ["none.onnx"])
+    assert Path("old.fewbits").read_text() == "as it was"
+
+
+def test_the_archive_is_never_replaced_by_what_is_compiled_from_it(archive):
+    before = archive.read_bytes()
+    refused(["compile", archive, "-o", archive], ["is the archive itself"], code=2)
+    assert archive.read_bytes() == before
+
+
+def test_node_names_may_be_listed_with_blanks_commas_or_options(folder):
+    names = [layer["layer"] for layer in layers_of(folder / "net.onnx", folder / "calib.npy")]
+    first, last = names[0], names[1]
+    forms = [["--end-node-names", first, last], ["--end-node-names", f"{first},{last}"]]
+    forms.append(["--end-node-names", first, "--end-node-names", last])
+    cut = [output_of("parse", folder / "net.onnx", *form, "-o", "cut.fewbits") for form in forms]
+    assert len(cut[0]["outputs"]) == 2
+    assert cut[0]["history"] == cut[1]["history"] == cut[2]["history"]
+    before = output_of("parse", *forms[0], folder / "net.onnx", "-o", "cut.fewbits")
+    assert before["history"] == cut[0]["history"]
+
+
+def layers_of(network, calibration):
+    """Return the layers as the quantizer names them, in order."""
+    done = output_of("optimize", network, "--calib-path", calibration, "-o", "all.fewbits")
+    return done["history"][-1]["report"]["layers"]
 
 
 def test_a_full_disk_leaves_no_half_written_file(folder):

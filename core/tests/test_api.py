@@ -15,6 +15,7 @@ from fewbits.hookspecs import hookimpl
 from fewbits.interfaces import Finding, Frontend, Target, TargetSpec
 from fewbits.model import Precision, Stage
 from fewbits.plugins import discover
+from fewbits.preprocess import parse_preprocess
 from fewbits.recipe import Recipe, Step
 from fewbits.testing.toys import calibration, conv_chain
 
@@ -242,6 +243,25 @@ def test_labels_bring_the_classification(registry):
         model, data, target="full_precision", evaluators=["fidelity"], registry=registry
     )
     assert list(named.metrics) == ["fidelity"]
+
+
+def test_what_is_no_data_is_said_before_anything_runs(quantized, registry):
+    with pytest.raises(FewbitsError, match="A list is no data") as refused:
+        fewbits.evaluate(quantized, [1, 2], registry=registry)
+    assert "numpy array" in refused.value.hint
+
+
+def test_pictures_in_memory_go_through_the_preprocessing(registry):
+    toy = conv_chain()
+    side = toy.network.graph.inputs[0].shape[-1]
+    pixels = np.random.default_rng(3).integers(0, 256, (8, side, side, 3), np.uint8)
+    values = (pixels.astype(np.float32) - 100) / 50
+    model = toy.replace(preprocess=parse_preprocess("mean=100,std=50"))
+    made = [
+        fewbits.optimize(model, calibration=each, registry=registry)
+        for each in (pixels, values.transpose(0, 3, 1, 2))
+    ]
+    assert archive.digest(made[0]) == archive.digest(made[1])
 
 
 def test_compiling_adds_a_stage_that_costs_no_space_and_replays(quantized, registry, tmp_path):

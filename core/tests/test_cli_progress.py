@@ -2,8 +2,9 @@
 
 import io
 import re
+import threading
 
-from fewbits.cli.progress import PlainLines, ProgressPlugin
+from fewbits.cli.progress import PlainLines, ProgressPlugin, line_if_long
 from fewbits.plugins import Registry
 
 
@@ -77,6 +78,18 @@ def test_no_control_codes_where_there_is_no_terminal():
         registry.progress("calibrate", done, 4, "images")
     reporter.close()
     assert re.search(r"[\x1b\r]", stream.getvalue()) is None
+
+
+def test_work_that_cannot_be_counted_says_what_it_is_when_it_takes_long():
+    stream = io.StringIO()
+    with line_if_long("reading net.onnx", stream, seconds=60):
+        pass
+    assert stream.getvalue() == ""
+    written = threading.Event()
+    stream.flush = written.set
+    with line_if_long("reading net.onnx", stream, seconds=0):
+        assert written.wait(60)
+    assert stream.getvalue() == "reading net.onnx\n"
 
 
 def test_a_terminal_gets_a_bar_that_is_gone_at_the_end(monkeypatch):

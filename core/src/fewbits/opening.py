@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fewbits import archive
 from fewbits.data import Dataset, input_specs_of, take
 from fewbits.datasource import from_arrays, open_dataset
-from fewbits.errors import ModelError, PluginError, UsageError
+from fewbits.errors import DataError, ModelError, PluginError, UsageError
 from fewbits.interfaces import Frontend
 from fewbits.model import Model
 from fewbits.planning import QUANTIZE
@@ -168,6 +168,11 @@ def open_data(data: Data, model: Model, registry: "Registry", count: int | None 
 
 
 def _in_memory(data: NDArray[Any] | Mapping[str, NDArray[Any]], model: Model) -> Dataset:
+    if not isinstance(data, np.ndarray | Mapping):
+        raise DataError(
+            f"A {type(data).__name__} is no data.",
+            hint="Give a path, a numpy array, arrays by input name, or a Dataset.",
+        )
     labels = None
     if not isinstance(data, np.ndarray) and "labels" not in model.input_names:
         labels = data.get("labels")

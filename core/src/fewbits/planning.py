@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from fewbits.errors import DataError, RecipeError
@@ -11,7 +10,7 @@ from fewbits.model import Model, Stage
 from fewbits.recipe import Recipe, Step
 
 if TYPE_CHECKING:
-    from fewbits.plugins import Registered, Registry
+    from fewbits.plugins import Registry
 
 QUANTIZE = "quantize"
 DEFAULT_QUANTIZER = "uniform"
@@ -80,22 +79,12 @@ def create(use: str, options: Mapping[str, Any], registry: "Registry") -> Planne
     if use == QUANTIZE:
         options = dict(options)
         use = str(options.pop("quantizer", DEFAULT_QUANTIZER))
-    found = _find(use, registry)
+    found = registry.step(use, others=(QUANTIZE,))
     algorithm: Algorithm = registry.create(found.component.kind, use, options)
     resolved = algorithm.options.model_dump(mode="json")
     shown = {key: value for key, value in resolved.items() if value is not None}
     record = found.record
     return Planned(Step(use, shown), algorithm, record.distribution, record.version, resolved)
-
-
-def _find(use: str, registry: "Registry") -> "Registered":
-    try:
-        return registry.step(use)
-    except RecipeError as error:
-        if not get_close_matches(use, [QUANTIZE]):
-            raise
-        hint = f"Did you mean '{QUANTIZE}'? {error.hint}"
-        raise RecipeError(error.message, hint=hint) from error
 
 
 def check_order(stage: Stage, planned: Iterable[Planned]) -> None:

@@ -122,8 +122,12 @@ class Registry:
             raise PluginError(message, hint=hint)
         return found
 
-    def step(self, name: str) -> Registered:
+    def step(self, name: str, *, others: Collection[str] = ()) -> Registered:
         """Return the algorithm or quantizer that a recipe calls `name`.
+
+        Args:
+            name: the component's name.
+            others: what a step may be called besides, for the hint.
 
         Raises:
             RecipeError: there is none; as `get`.
@@ -132,7 +136,7 @@ class Registry:
             for registered in self.components(kind):
                 if registered.component.name == name:
                     return registered
-        message, hint = self._absence(STEP_KINDS, name)
+        message, hint = self._absence(STEP_KINDS, name, others)
         raise RecipeError(message, hint=hint)
 
     def load(self, kind: str, name: str) -> Any:
@@ -226,7 +230,9 @@ class Registry:
         remedy = f"FEWBITS_DISABLE={record.name} leaves the plugin out."
         return PluginError(message, hint=error.hint or f"`fewbits doctor` says more; {remedy}")
 
-    def _absence(self, kinds: Sequence[str], name: str) -> tuple[str, str]:
+    def _absence(
+        self, kinds: Sequence[str], name: str, more: Collection[str] = ()
+    ) -> tuple[str, str]:
         """Return message and hint for a name that no active plugin offers."""
         what = " or ".join(kinds)
         for host in self._hosts:
@@ -234,7 +240,7 @@ class Registry:
                 why = f"{host.record} is {host.record.status}: {host.record.reason}"
                 return f"There is no {what} '{name}': {why}.", "See `fewbits doctor`."
         known = [r.component.name for kind in kinds for r in self.components(kind)]
-        hints = [nearest(name, known)]
+        hints = [nearest(name, [*known, *more])]
         others = [r.component.kind for r in self.components() if r.component.name == name]
         if others:
             hints.append(f"'{name}' is of kind {others[0]}.")

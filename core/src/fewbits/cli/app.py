@@ -55,7 +55,12 @@ class LazyCommand(TyperCommand):
 
     def make_context(self, info_name: Any, args: Any, parent: Any = None, **extra: Any) -> Any:
         """Hand over to the real command, which then stands in the context."""
-        return self.resolve().make_context(info_name, args, parent, **extra)
+        command = self.resolve()
+        if any(param.name == "end_node_names" for param in command.params):
+            from fewbits.cli.flags import spread_names
+
+            args = spread_names(args)
+        return command.make_context(info_name, args, parent, **extra)
 
 
 def _builtin(name: str) -> LazyCommand:

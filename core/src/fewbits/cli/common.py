@@ -82,12 +82,16 @@ class Session:
 
     @contextmanager
     def working(self, what: str) -> Iterator[None]:
-        """Show on a terminal that something is being done that cannot be counted."""
-        if self.quiet or not sys.stderr.isatty():
+        """Show what is being done that cannot be counted: a spinner, or a line if it takes long."""
+        if self.quiet:
             yield
             return
-        from fewbits.cli import render
+        from fewbits.cli import progress, render
 
+        if not sys.stderr.isatty():
+            with progress.line_if_long(what, sys.stderr):
+                yield
+            return
         with render.spinner(what):
             yield
 

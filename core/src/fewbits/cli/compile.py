@@ -1,6 +1,5 @@
 """`fewbits compile`: the file that a target runs."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,7 +18,7 @@ from fewbits.cli.flags import (
     Source,
     StartNodes,
 )
-from fewbits.cli.source import check_output, ensure_quantized, is_archive, open_model
+from fewbits.cli.source import check_output, ensure_quantized, open_model, update_archive
 
 if TYPE_CHECKING:
     from fewbits.cli.common import Session
@@ -59,7 +58,7 @@ def compile_model(
     """
     session = session_of(ctx)
     path = output or default_path(session, file, hw_arch)
-    check_output(path, file)
+    check_output(path, file, archive=False)
     flags = ParseFlags(start_node_names, end_node_names, input_shape, preprocess)
     model = open_model(session, file, flags)
     run = Run(calib_path, calib_count, hw_arch, seed, threads, batch_size)
@@ -72,7 +71,8 @@ def compile_model(
     with session.working(f"compiling for {hw_arch}"):
         compiled, data = api.compiled(quantized, target=hw_arch, registry=session.registry)
         write_bytes(path, data)
-        archive = update_archive(session, file, model, compiled)
+        known = _holds(model, compiled)
+        archive = None if known else update_archive(session, file, compiled)
     if json:
         report = {"model": model.name, "target": hw_arch, "path": str(path), "bytes": len(data)}
         render.print_json(report | {"archive": None if archive is None else str(archive)})
@@ -84,23 +84,6 @@ def default_path(session: "Session", file: Path, target: str) -> Path:
     """Return NAME.TARGET with the target's own ending, in the current folder."""
     device = session.registry.load("target", target)
     return Path(f"{file.stem}.{target}{device.suffix}")
-
-
-def update_archive(
-    session: "Session", file: Path, before: "Model", compiled: "Model"
-) -> Path | None:
-    """Add the new stages to the archive that was read; None if there is nothing to write.
-
-    An archive that holds this compilation already, or that may not be written, stays as it is.
-    """
-    if not is_archive(file) or _holds(before, compiled):
-        return None
-    if not os.access(file, os.W_OK) or not os.access(file.absolute().parent, os.W_OK):
-        session.warn(f"{file} may not be written; it does not get the compiled stage")
-        return None
-    from fewbits import api
-
-    return api.save(compiled, file)
 
 
 def _holds(before: "Model", compiled: "Model") -> bool:

@@ -19,7 +19,7 @@ from fewbits.cli.flags import (
     Source,
     StartNodes,
 )
-from fewbits.cli.source import check_output, ensure_quantized, open_model
+from fewbits.cli.source import check_output, ensure_quantized, open_model, update_archive
 from fewbits.errors import UsageError, nearest
 
 if TYPE_CHECKING:
@@ -34,50 +34,59 @@ app = command()
 #: what `fewbits.api.evaluate` can run; that module is too heavy to import for a help text.
 RUNS_ON = ("native", "full_precision", "emulator")
 
+DataPath = Annotated[
+    str,
+    typer.Option(
+        "--data-path",
+        metavar="PATH",
+        help="Samples to measure on: a folder of pictures, an npy or npz file, FILE.npz#key.",
+    ),
+]
+RunsOn = Annotated[
+    str,
+    typer.Option(
+        "--target",
+        metavar="|".join(RUNS_ON),
+        help="native: the network as parsed; full_precision: after the full-precision steps; "
+        "emulator: quantized, with the device's numerics.",
+    ),
+]
+DataCount = Annotated[
+    int | None, typer.Option("--data-count", metavar="N", min=1, help="Take the first N only.")
+]
+Evaluators = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--evaluator",
+        metavar="NAME[:OPTIONS]",
+        help="What to measure; may be repeated. Default: fidelity, and classification if "
+        "there are labels.",
+    ),
+]
+Copy = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="PATH",
+        help="Write the archive that was measured here; default: the one read, if it was one.",
+    ),
+]
+
 
 @app.command("eval")
 def evaluate(
     ctx: typer.Context,
     file: Source,
-    data_path: Annotated[
-        str,
-        typer.Option(
-            "--data-path",
-            metavar="PATH",
-            help="Samples to measure on: a folder of pictures, an npy or npz file, FILE.npz#key.",
-        ),
-    ],
-    target: Annotated[
-        str,
-        typer.Option(
-            "--target",
-            metavar="|".join(RUNS_ON),
-            help="native: the network as parsed; full_precision: after the full-precision steps; "
-            "emulator: quantized, with the device's numerics.",
-        ),
-    ] = "emulator",
-    data_count: Annotated[
-        int | None, typer.Option("--data-count", metavar="N", min=1, help="Take the first N only.")
-    ] = None,
-    evaluator: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--evaluator",
-            metavar="NAME[:OPTIONS]",
-            help="What to measure; may be repeated. Default: fidelity, and classification if "
-            "there are labels.",
-        ),
-    ] = None,
+    data_path: DataPath,
+    target: RunsOn = "emulator",
+    data_count: DataCount = None,
+    evaluator: Evaluators = None,
     preprocess: PreprocessText = None,
     calib_path: CalibPath = None,
     calib_count: CalibCount = None,
     hw_arch: HwArch = "cpu",
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", metavar="PATH", help="Also write the archive that was measured here."
-        ),
-    ] = None,
+    output: Copy = None,
     start_node_names: StartNodes = None,
     end_node_names: EndNodes = None,
     input_shape: InputShape = None,
@@ -90,8 +99,8 @@ def evaluate(
 ) -> None:
     """Measure a model on data, float or emulated.
 
-    For the emulator a model that is not quantized yet is quantized first, in memory; that takes
-    --calib-path. With -o the archive is written.
+    For the emulator a model that is not quantized yet is quantized first; that takes
+    --calib-path. An archive gets the new stages; a network's own file has none, give -o.
     """
     session = session_of(ctx)
     if target not in RUNS_ON:
@@ -100,13 +109,15 @@ def evaluate(
         check_output(output, file)
     flags = ParseFlags(start_node_names, end_node_names, input_shape, preprocess)
     model = open_model(session, file, flags)
+    opened, run = model, Run(calib_path, calib_count, hw_arch, seed, threads)
     if target == "emulator":
-        run = Run(calib_path, calib_count, hw_arch, seed, threads, batch_size=8)
-        model = ensure_quantized(session, model, run)
+        model = ensure_quantized(session, opened, run)
     from fewbits import api
 
     if output is not None:
         api.save(model, output)
+    elif model is not opened:
+        update_archive(session, file, model)
     with session.progress():
         measured = api.evaluate(
             model,

@@ -12,6 +12,7 @@ from fewbits.errors import UsageError
 if TYPE_CHECKING:
     from fewbits.preprocess import Preprocess
 
+_NAME_LISTS = ("--start-node-names", "--end-node-names")
 _SHAPE_HINT = "Write 1x3x48x192; with several inputs, the name in front: x=1x3x48x192."
 
 Source = Annotated[
@@ -31,7 +32,7 @@ StartNodes = Annotated[
     typer.Option(
         "--start-node-names",
         metavar="NAMES",
-        help="Begin at these nodes; separated by commas, or repeat the option.",
+        help="Begin at these nodes; separated by commas or blanks.",
     ),
 ]
 EndNodes = Annotated[
@@ -39,7 +40,7 @@ EndNodes = Annotated[
     typer.Option(
         "--end-node-names",
         metavar="NAMES",
-        help="End at these nodes; separated by commas, or repeat the option.",
+        help="End at these nodes; separated by commas or blanks.",
     ),
 ]
 InputShape = Annotated[
@@ -116,6 +117,27 @@ def split_names(texts: Sequence[str] | None) -> tuple[str, ...]:
     return tuple(name for name in names if name)
 
 
+def spread_names(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments with names that stand behind one `--end-node-names` each under its own.
+
+    Names may be listed with blanks between; the list ends at the next option or at a file.
+
+    >>> spread_names(["net.onnx", "--end-node-names", "a", "b", "--json"])
+    ['net.onnx', '--end-node-names', 'a', '--end-node-names', 'b', '--json']
+    """
+    spread: list[str] = []
+    option = before = ""
+    for word in arguments:
+        if word.startswith("-"):
+            option = word if word in _NAME_LISTS else ""
+        elif before != option:  # not the first name, which has its option already
+            option = "" if Path(word).is_file() else option
+            spread.extend([option] if option else [])
+        spread.append(word)
+        before = word
+    return spread
+
+
 def parse_shapes(texts: Sequence[str] | None) -> dict[str, tuple[int, ...]] | tuple[int, ...]:
     """Return input name → shape, or just the shape where no name was given.
 
@@ -157,7 +179,7 @@ class Run:
         target: the target's name.
         seed: where all chance comes from.
         threads: how many threads; None lets the runtime choose.
-        batch_size: samples per run.
+        batch_size: samples per run of the network while it is calibrated.
     """
 
     calib_path: str | None
@@ -165,4 +187,4 @@ class Run:
     target: str
     seed: int
     threads: int | None
-    batch_size: int
+    batch_size: int = 4

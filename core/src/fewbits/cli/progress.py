@@ -1,7 +1,9 @@
 """Turns progress events into a bar on a terminal and into plain lines elsewhere."""
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -73,6 +75,19 @@ class PlainLines:
 
     def close(self) -> None:
         """Nothing to put away."""
+
+
+@contextmanager
+def line_if_long(what: str, stream: TextIO, seconds: float = PLAIN_INTERVAL) -> Iterator[None]:
+    """Write `what` as one line when the block has gone on for `seconds`."""
+    timer = threading.Timer(seconds, print, (what,), {"file": stream, "flush": True})
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
 
 
 class ProgressPlugin:

@@ -128,12 +128,17 @@ def output_path(output: Path | None, source: Path, model_name: str) -> Path:
     return source if is_archive(source) else Path(f"{model_name}.fewbits")
 
 
-def check_output(path: Path, source: Path) -> None:
+def check_output(path: Path, source: Path, *, archive: bool = True) -> None:
     """Find out before a long run whether its result can be written.
+
+    Args:
+        path: what is to be written.
+        source: the network or archive that is read.
+        archive: whether an archive is written, which may take the place of the one that is read.
 
     Raises:
         DataError: the folder is missing or may not be written, or `path` is a folder.
-        UsageError: `path` is the network that is read.
+        UsageError: `path` is the network that is read, or an archive that would be lost.
     """
     folder = path.absolute().parent
     if path.is_dir():
@@ -142,5 +147,26 @@ def check_output(path: Path, source: Path) -> None:
         raise DataError(f"There is no folder {folder}.", hint="Create it, or choose another path.")
     if not os.access(folder, os.W_OK):
         raise DataError(f"The folder {folder} may not be written.", hint="Choose another with -o.")
-    if path.exists() and path.samefile(source) and not is_archive(source):
+    if not (path.exists() and source.exists() and path.samefile(source)):
+        return
+    if not is_archive(source):
         raise UsageError(f"{path} is the network itself.", hint="Choose another path with -o.")
+    if not archive:
+        raise UsageError(f"{path} is the archive itself.", hint="Choose another path with -o.")
+
+
+def update_archive(session: "Session", file: Path, model: "Model") -> Path | None:
+    """Write the stages that a command added into the archive it read.
+
+    Returns:
+        The archive; None where a network's file was read, or where the archive may not be
+        written, of which the user is warned.
+    """
+    if not is_archive(file):
+        return None
+    if not os.access(file, os.W_OK) or not os.access(file.absolute().parent, os.W_OK):
+        session.warn(f"{file} may not be written; it does not get the new stages")
+        return None
+    from fewbits import api
+
+    return api.save(model, file)
