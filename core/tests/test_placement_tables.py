@@ -29,3 +29,16 @@ def test_a_table_that_no_integer_op_reads_stays_float_behind_what_moves_it(op):
     placement = place(model.graph, CpuTarget.spec)
     assert "gate_out" not in placement.own
     assert {"there", "back", "last"} <= {node.name for node in placement.float_nodes}
+
+
+def test_a_table_behind_a_fused_activation_is_computed_in_integers():
+    net = Net("fused")
+    x = net.op("Relu", net.conv(net.input("image", 3, 4, 4), 3, 3, 1))
+    gate = net.op("Relu", net.conv(x, 3, 3, 1), name="fused")
+    gate = net.op("Mul", gate, net.op("Sigmoid", gate), name="table")
+    moved = net.op("Transpose", gate, name="moved", perm=[0, 1, 3, 2])
+    net.output(net.op("Mul", x, moved), 3, 4, 4)
+    placement = place(net.build().graph, CpuTarget.spec)
+    assert placement.float_nodes == []
+    assert {"fused_out", "table_out"} <= placement.own.keys()
+    assert placement.inherited == {"moved_out": "table_out"}

@@ -51,7 +51,7 @@ def place(graph: ir.Graph, spec: TargetSpec) -> Placement:
             done |= _place_quantized(node, spec, placement, roots)
         elif root is None and node.op_type in spec.passthrough_ops:
             _place_passthrough(node, placement)
-        elif root is None or not placement.holds(root):
+        elif not _by_table(node.outputs[0], placement, roots):
             placement.float_nodes.append(node)
     if not spec.float_ops:
         for value in graph.outputs:
@@ -130,13 +130,30 @@ def _need(
     if placement.holds(value):
         return
     moved, origin = _moved_by(value, placement, spec)
-    if moved and origin in roots and placement.holds(roots[origin]):
+    if moved and _by_table(origin, placement, roots):
         placement.own[str(origin.name)] = origin.producer()
         for node in moved:
             placement.float_nodes.remove(node)
             _place_passthrough(node, placement)
     else:
         placement.own[str(value.name)] = value.producer()
+
+
+def _by_table(value: ir.Value, placement: Placement, roots: Mapping[ir.Value, ir.Value]) -> bool:
+    """Whether element-wise ops compute a value from one tensor that is represented in integers.
+
+    That tensor may lie behind the chain's root: a layer's Relu or Clip is fused to the layer.
+    """
+    pending, done = [value], {value}
+    while pending:
+        producer = pending.pop().producer()
+        if producer is None or producer.outputs[0] not in roots:
+            return False
+        varying = {v for v in producer.inputs if v is not None and constant(v) is None}
+        more = {v for v in varying - done if not placement.holds(v)}
+        pending += more
+        done |= more
+    return True
 
 
 def _moved_by(
