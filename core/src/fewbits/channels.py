@@ -48,6 +48,11 @@ class Operand:
     index: int
     classes: Ids
 
+    @property
+    def is_clip(self) -> bool:
+        """Whether this stands for the bounds of a Clip."""
+        return self.index < 0
+
 
 @dataclass(frozen=True)
 class ChannelGroup:

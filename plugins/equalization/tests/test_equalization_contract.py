@@ -15,7 +15,7 @@ class TestPlugin(PluginContract):
 class TestTwoStep(AlgorithmContract):
     @pytest.fixture
     def algorithm(self):
-        return Equalization()
+        return Equalization(EqualizationOptions(mode="two_step"))
 
 
 class TestOneStep(AlgorithmContract):
@@ -24,7 +24,23 @@ class TestOneStep(AlgorithmContract):
         return Equalization(EqualizationOptions(mode="one_step"))
 
 
-class TestCrossLayer(AlgorithmContract):
+class TestDefault(AlgorithmContract):
     @pytest.fixture
     def algorithm(self):
-        return Equalization(EqualizationOptions(mode="cle"))
+        return Equalization()
+
+
+class TestExactClips(AlgorithmContract):
+    toys = ("conv_chain", "depthwise", "concat")
+
+    @pytest.fixture
+    def algorithm(self):
+        return Equalization(EqualizationOptions(clip="exact"))
+
+
+class TestNoClips(AlgorithmContract):
+    toys = ("conv_chain", "depthwise", "concat")
+
+    @pytest.fixture
+    def algorithm(self):
+        return Equalization(EqualizationOptions(clip="off"))

@@ -1,6 +1,7 @@
 """The algorithm `equalization`: finds the channels, chooses their factors, applies them."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -13,6 +14,7 @@ from fewbits.options import Options
 from fewbits.provenance import LayerNote, Report
 from pydantic import Field
 
+from fewbits_equalization.absorb import absorb, absorbing
 from fewbits_equalization.apply import rescale
 from fewbits_equalization.factors import Vector
 from fewbits_equalization.search import cross_layer, in_one_pass
@@ -22,11 +24,22 @@ class EqualizationOptions(Options):
     """Options of `equalization`."""
 
     mode: Literal["one_step", "two_step", "cle"] = Field(
-        "two_step",
-        description="one_step and two_step look at weights and activations, cle at weights alone.",
+        "cle",
+        description="one_step and two_step look at weights and activations, cle at weights.",
     )
     cap: float = Field(
         16.0, ge=1.0, description="Largest factor of a channel in one_step and two_step."
+    )
+    clip: Literal["shared", "exact", "off"] = Field(
+        "shared",
+        description="ReLU6 and other clips: keep factors to those with which the encoding of the "
+        "tensor implies every bound (fast), take any factor and give each channel a bound of its "
+        "own, or rescale nothing behind a clip. All compute what the network did.",
+    )
+    absorb_bias: bool = Field(
+        False,
+        description="Move what a channel never falls below on the calibration data from a ReLU's "
+        "bias into the next layer's; other data may fall below it, and then the output changes.",
     )
 
 
@@ -49,15 +62,26 @@ class Equalization(Algorithm):
         new = model.copy()
         copies = unshare_constants(new.graph)
         channels = find_channels(new.graph)
-        groups = channels.groups()
+        groups = tuple(map(self._allowed, channels.groups()))
         factors = self._factors(new, channels, groups, context)
         rescale(new.graph, channels, factors)
+        absorbed = {}
+        if self.options.absorb_bias:
+            absorbed = absorb(new.graph, _lows(new, context))
         masks = {copy: new.masks[name] for copy, name in copies.items() if name in new.masks}
-        changed = bool((factors != 1.0).any())
+        changed = bool((factors != 1.0).any() or absorbed)
         if not changed:
-            return Result(model.advance(self.stage), _report(groups, factors, changed))
+            return Result(model.advance(self.stage), _report(groups, factors, absorbed))
         out = model.advance(self.stage, network=new.network, masks={**new.masks, **masks})
-        return Result(out, _report(groups, factors, changed))
+        return Result(out, _report(groups, factors, absorbed))
+
+    def _allowed(self, group: ChannelGroup) -> ChannelGroup:
+        """Return the group, blocked if it lies before a clip that is not to be crossed."""
+        clips = [operand.node.name for operand in group.operands if operand.is_clip]
+        if self.options.clip != "off" or not clips:
+            return group
+        reason = f"Clip '{clips[0]}' is not crossed (clip=off)"
+        return replace(group, classes=group.classes[:0], blocked=reason)
 
     def _factors(
         self,
@@ -67,14 +91,16 @@ class Equalization(Algorithm):
         context: Context,
     ) -> Vector:
         statistics = _statistics(model, channels, context)
+        shared = self.options.clip == "shared"
         if self.options.mode == "cle":
-            return cross_layer(channels, groups)
+            return cross_layer(channels, groups, statistics, shared=shared)
         return in_one_pass(
             channels,
             groups,
             statistics,
             cap=self.options.cap,
             weighted=self.options.mode == "two_step",
+            shared=shared,
         )
 
 
@@ -93,12 +119,25 @@ def _on_axis_1(classes: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> bool
     return classes.size == classes.shape[1]
 
 
-def _report(groups: tuple[ChannelGroup, ...], factors: Vector, changed: bool) -> Report:
+def _lows(model: Model, context: Context) -> dict[str, Vector]:
+    """Return the smallest value that each layer writes into each channel, by layer."""
+    named = {layer.name: str(layer.output.name) for layer in absorbing(model.graph)}
+    found = collect(model, named.values(), context, channels=set(named.values()))
+    lows = {name: found[output].channel_low for name, output in named.items()}
+    return {name: np.asarray(low, np.float64) for name, low in lows.items() if low is not None}
+
+
+def _report(
+    groups: tuple[ChannelGroup, ...], factors: Vector, absorbed: Mapping[str, int]
+) -> Report:
+    changed = bool((factors != 1.0).any() or absorbed)
     notes = [note for group in groups for note in _notes(group, factors)]
+    notes += [LayerNote(n, "bias absorbed", "", {"channels": k}) for n, k in absorbed.items()]
+    layers = sum(len(group.producers) for group in groups)
     done = sum(note.action == "equalized" for note in notes)
     return Report(
         changed=changed,
-        summary=f"Rescaled the channels of {done} of {len(notes)} layers.",
+        summary=f"Rescaled the channels of {done} of {layers} layers.",
         layers=tuple(notes),
         metrics={"layers": done, "channels": int((factors != 1.0).sum())},
     )

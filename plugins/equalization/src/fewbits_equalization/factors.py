@@ -29,7 +29,7 @@ def toward_widest(ranges: Vector, weights: Vector) -> Vector:
     array([4., 1.])
     """
     widest = float((ranges * weights).max(initial=0.0))
-    ratios: Vector = max(widest, TINY) / np.maximum(ranges, TINY)
+    ratios: Vector = np.divide(max(widest, TINY), np.maximum(ranges, TINY))
     ratios[ranges <= 0.0] = np.inf
     return ratios
 
@@ -42,7 +42,8 @@ def importance(consumers: Vector) -> Vector:
             `(consumers, channels)`; 0 where it does not read it.
     """
     peaks = consumers.max(axis=1, keepdims=True)
-    return (consumers / np.maximum(peaks, TINY)).max(axis=0)
+    shares: Vector = (consumers / np.maximum(peaks, TINY)).max(axis=0)
+    return shares
 
 
 def balanced(producers: Vector, consumers: Vector) -> Vector:
@@ -57,16 +58,47 @@ def balanced(producers: Vector, consumers: Vector) -> Vector:
         consumers: the same of each consumer, `(consumers, channels)`; 0 where it does not read it.
 
     Returns:
-        `(channels,)`; 1 where a channel is empty on either side.
+        `(channels,)`. Where one side is empty, the other becomes as large as is usual.
 
     >>> balanced(np.array([[4.0]]), np.array([[1.0]]))
     array([0.5])
     """
     r1, r2 = _combined(producers), _combined(consumers)
-    empty = (r1 <= 0.0) | (r2 <= 0.0)
-    found: Vector = np.sqrt(np.maximum(r2, TINY) / np.maximum(r1, TINY))
-    found[empty] = 1.0
+    whole = (r1 > 0.0) & (r2 > 0.0)
+    usual = float(np.median(np.sqrt(r1 * r2)[whole])) if whole.any() else 0.0
+    if usual <= 0.0:
+        return np.ones_like(r1)
+    r1, r2 = np.where(r1 > 0.0, r1, usual**2 / np.maximum(r2, TINY)), r2
+    r2 = np.where(r2 > 0.0, r2, usual**2 / r1)
+    found: Vector = np.sqrt(r2 / r1)
+    found[(producers.max(axis=0) <= 0.0) & (consumers.max(axis=0) <= 0.0)] = 1.0
     return found
+
+
+def sharing_bounds(factors: Vector, reach: Vector, bounds: Vector) -> Vector:
+    """Return factors with which one upper bound does for all channels of a clipped tensor.
+
+    A clip at `B` becomes one at `B f_i`. Channels that meet it get one factor, the geometric mean
+    of theirs; with `T = B f` for that one, every other one is kept so that
+    `f_i B ≥ T ≥ f_i a_i`: then an encoding that ends at `T` implies every bound.
+
+    Args:
+        factors: as chosen without regard to the clip, `(channels,)`.
+        reach: `a`, the largest value of each channel before rescaling, `(channels,)`.
+        bounds: `B` of each channel; infinite where nothing clips.
+
+    >>> sharing_bounds(np.array([1.0, 4.0, 8.0]), np.array([6.0, 6.0, 1.0]), np.full(3, 6.0))
+    array([2., 2., 8.])
+    """
+    clipped = np.isfinite(bounds)
+    if not clipped.any():
+        return factors
+    met = clipped & (reach >= bounds * (1.0 - 1e-6))
+    top = (factors * reach)[clipped].max()
+    if met.any():
+        top = float(np.exp(np.log((factors * bounds)[met]).mean()))
+    shared = np.clip(factors, top / bounds, top / np.maximum(reach, top * TINY))
+    return np.where(clipped & (top > 0.0), shared, factors)
 
 
 def _combined(ranges: Vector) -> Vector:

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from fewbits.calibration import TensorStatistics
-from fewbits.channels import ChannelGroup, Channels, Slot
-from fewbits.graph import constant
+from fewbits.channels import ChannelGroup, Channels, Operand, Slot
+from fewbits.graph import clip_bounds, constant
 from fewbits.kernels import to_blocks
 from fewbits.ties import Ids
+from numpy.typing import NDArray
 
 from fewbits_equalization.factors import Vector
 
@@ -23,25 +24,26 @@ class Kernel:
         read: class of each input channel, `(in,)`.
     """
 
-    magnitudes: Vector
+    magnitudes: NDArray[np.float32]
     written: Ids
     read: Ids
 
     def output_ranges(self, factors: Vector) -> Vector:
         """Return the largest scaled weight of each output channel, `(out,)`."""
-        found: Vector = self._scaled(factors).max(axis=2).ravel()
+        found: Vector = self._scaled(factors).max(axis=2).ravel().astype(np.float64)
         return found
 
     def input_ranges(self, factors: Vector) -> Vector:
         """Return the largest scaled weight of each input channel, `(in,)`."""
-        found: Vector = self._scaled(factors).max(axis=1).ravel()
+        found: Vector = self._scaled(factors).max(axis=1).ravel().astype(np.float64)
         return found
 
-    def _scaled(self, factors: Vector) -> Vector:
+    def _scaled(self, factors: Vector) -> NDArray[np.float32]:
         groups = len(self.magnitudes)
-        up = factors[self.written].reshape(groups, -1, 1)
-        down = factors[self.read].reshape(groups, 1, -1)
-        scaled: Vector = self.magnitudes * (up / down)
+        up = factors[self.written].astype(np.float32).reshape(groups, -1, 1)
+        down = (1.0 / factors[self.read]).astype(np.float32).reshape(groups, 1, -1)
+        scaled: NDArray[np.float32] = self.magnitudes * down
+        scaled *= up
         return scaled
 
 
@@ -54,10 +56,10 @@ def kernels(channels: Channels) -> dict[str, Kernel]:
     }
 
 
-def _magnitudes(slot: Slot) -> Vector:
-    weight = np.abs(np.asarray(constant(slot.layer.weight), np.float64))
+def _magnitudes(slot: Slot) -> NDArray[np.float32]:
+    weight = np.abs(np.asarray(constant(slot.layer.weight), np.float32))
     whole = weight.max(axis=tuple(range(2, weight.ndim)))
-    return np.asarray(to_blocks(slot.layer, whole), np.float64)
+    return to_blocks(slot.layer, whole)
 
 
 def by_class(group: ChannelGroup, classes: Ids, values: Vector) -> Vector:
@@ -103,6 +105,8 @@ def activation_ranges(
     """Return the largest magnitude of each tensor in each class, `(tensors, size)`."""
     rows = []
     for name in watched:
+        if name not in statistics:
+            continue
         classes = channels.tensors[name].ravel()
         if not np.isin(classes, group.classes).any():
             continue
@@ -111,3 +115,12 @@ def activation_ranges(
         assert found.channel_high is not None
         rows.append(by_class(group, classes, np.maximum(-found.channel_low, found.channel_high)))
     return np.stack(rows) if rows else np.zeros((0, group.size))
+
+
+def upper_bounds(group: ChannelGroup, clip: Operand) -> Vector:
+    """Return the upper bound that a Clip sets each class of a group; infinite where it is not."""
+    found = clip_bounds(clip.node)
+    bounds = np.full(group.size, np.inf)
+    if found is not None:
+        bounds[np.isin(group.classes, clip.classes)] = found[1]
+    return bounds

@@ -6,16 +6,25 @@ import numpy as np
 from fewbits.calibration import TensorStatistics
 from fewbits.channels import ChannelGroup, Channels
 
-from fewbits_equalization.factors import Vector, balanced, importance, toward_widest
+from fewbits_equalization.factors import (
+    TINY,
+    Vector,
+    balanced,
+    importance,
+    sharing_bounds,
+    toward_widest,
+)
 from fewbits_equalization.ranges import (
+    Kernel,
     activation_ranges,
     consumer_ranges,
     kernels,
     producer_ranges,
+    upper_bounds,
 )
 
-SWEEPS = 100
-SETTLED = 1e-3
+SWEEPS = 40
+SETTLED = 5e-3
 
 
 def in_one_pass(
@@ -25,6 +34,7 @@ def in_one_pass(
     *,
     cap: float,
     weighted: bool,
+    shared: bool,
 ) -> Vector:
     """Return factors by one-step or two-step equalization (Meller et al. 2019).
 
@@ -37,6 +47,7 @@ def in_one_pass(
         statistics: extremes per channel of the tensors that carry the channels.
         cap: largest factor.
         weighted: two-step: what consumers hardly read sets no standard.
+        shared: keep to factors with which one upper bound does for a whole clipped tensor.
 
     Returns:
         `(channels.count,)`; 1 for class 0.
@@ -54,12 +65,24 @@ def in_one_pass(
             found = np.minimum(found, toward_widest(k, m))
         for a in activation_ranges(group, statistics, channels, statistics):
             found = np.minimum(found, toward_widest(a, m))
-        factors[group.classes] = found
+        factors[group.classes] = _settled(group, channels, statistics, found, shared)
     return factors
 
 
-def cross_layer(channels: Channels, groups: Sequence[ChannelGroup]) -> Vector:
+def cross_layer(
+    channels: Channels,
+    groups: Sequence[ChannelGroup],
+    statistics: Mapping[str, TensorStatistics],
+    *,
+    shared: bool,
+) -> Vector:
     """Return factors by cross-layer equalization (Nagel et al. 2019), swept until they settle.
+
+    Args:
+        channels: from `find_channels`.
+        groups: of `channels`.
+        statistics: extremes per channel of the tensors that carry the channels.
+        shared: keep to factors with which one upper bound does for a whole clipped tensor.
 
     Returns:
         `(channels.count,)`; 1 for class 0.
@@ -73,8 +96,55 @@ def cross_layer(channels: Channels, groups: Sequence[ChannelGroup]) -> Vector:
             step = balanced(
                 producer_ranges(group, layers, factors), consumer_ranges(group, layers, factors)
             )
-            factors[group.classes] *= step
+            step = np.minimum(step, _room(group, channels, statistics, layers, factors, step))
+            found = factors[group.classes] * step
+            found = _settled(group, channels, statistics, found, shared)
+            step = found / factors[group.classes]
+            factors[group.classes] = found
             moved = max(moved, float(np.abs(np.log(step)).max()))
         if moved < SETTLED:
             break
     return factors
+
+
+def _settled(
+    group: ChannelGroup,
+    channels: Channels,
+    statistics: Mapping[str, TensorStatistics],
+    found: Vector,
+    shared: bool,
+) -> Vector:
+    """Return a group's factors as the clips on their way allow them."""
+    if not shared:
+        return found
+    for operand in group.operands:
+        if operand.is_clip:
+            bounds = upper_bounds(group, operand)
+            name = str(operand.node.outputs[0].name)
+            reach = activation_ranges(group, [name], channels, statistics)
+            if len(reach):
+                found = sharing_bounds(found, reach[0], bounds)
+    return found
+
+
+def _room(
+    group: ChannelGroup,
+    channels: Channels,
+    statistics: Mapping[str, TensorStatistics],
+    layers: Mapping[str, Kernel],
+    factors: Vector,
+    step: Vector,
+) -> Vector:
+    """Return how far channels without weights, which hold their bias alone, may grow.
+
+    No further than the widest of the others; those are free.
+    """
+    room = np.full(group.size, np.inf)
+    empty = (producer_ranges(group, layers, factors) <= 0.0).all(axis=0)
+    for a in activation_ranges(group, statistics, channels, statistics):
+        reach = a * factors[group.classes]
+        widest = (reach * step)[~empty].max(initial=0.0)
+        filled = empty & (reach > 0.0)
+        room[filled] = np.minimum(room[filled], widest / reach[filled])
+    allowed: Vector = np.maximum(room, TINY)
+    return allowed
