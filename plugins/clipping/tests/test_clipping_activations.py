@@ -80,6 +80,22 @@ def test_every_clip_is_fused_to_its_layer():
     assert clip_bounds(found[0].activation)[0] == 0.0, "what the ReLU cut off stays cut off"
 
 
+@pytest.mark.parametrize("relu", [True, False])
+def test_bounds_that_differ_by_channel_hold_on(relu):
+    net = Net("bounded")
+    x = net.conv(net.input("image", 3, 12, 12), 3, 4)
+    x = net.op("Relu", x) if relu else x
+    limits = np.array([0.5, 1.0, 1.5, 9.0], np.float32).reshape(1, 4, 1, 1)
+    x = net.op("Min", x, net.constant(limits), name="limit")
+    net.output(net.conv(x, 4, 2, 1), 2, 12, 12)
+    model = net.build()
+    result = clipped(model, mode="manual", clipping_values=(-0.25, 1.25))
+    (before,), (after,) = (run(m, ["limit_out"]).values() for m in (model, result.model))
+    np.testing.assert_array_equal(after, np.clip(before, -0.25, 1.25))
+    layer = next(layers(result.model.graph))
+    assert (layer.activation.op_type, layer.bound.name) == ("Clip", "limit")
+
+
 def test_outputs_of_the_network_are_clipped_only_by_force():
     model = toys.conv_chain()
     last = list(layers(model.graph))[-1].name

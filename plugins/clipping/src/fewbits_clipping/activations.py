@@ -106,6 +106,8 @@ class ActivationClipping(Algorithm):
 def put_clip(graph: ir.Graph, layer: Layer, bounds: Bounds) -> None:
     """Bound what a layer writes: behind it, or in the place of its Relu or Clip.
 
+    Bounds that differ by channel stay behind: `clip(min(x, b)) = min(clip(x), b)` for `b ≥ 0`.
+
     Args:
         graph: the layer's graph; it is changed.
         layer: the layer; a Relu or Clip fused to it is replaced, so the bounds must imply it.
@@ -117,7 +119,7 @@ def put_clip(graph: ir.Graph, layer: Layer, bounds: Bounds) -> None:
         add_constant(graph, f"{layer.name}.clip.{end}", np.asarray(bound, np.float32))
         for end, bound in zip(("min", "max"), bounds, strict=True)
     ]
-    source, output = layer.node.outputs[0], layer.output
+    source, output = layer.node.outputs[0], (old or layer.node).outputs[0]
     node = ir.node("Clip", [source, *ends], name=name)
     graph.insert_after(old or layer.node, node)
     _take_over(graph, output, node)
