@@ -72,13 +72,14 @@ def run(command: str, folder: Path) -> str:
 
 
 def same_beginning(shown: str, printed: str) -> bool:
-    r"""Whether both begin with the same line, numbers aside.
+    r"""Whether both begin with the same line, numbers and widths of columns aside.
 
-    >>> same_beginning("digits  540 images\n1.2", "digits  541 images\n2.5")
+    >>> same_beginning("digits  540 images\n1.2", "digits   541 images\n2.5")
     True
     """
     first, second = (
-        re.sub(r"[\d.]+", "#", text.strip("\n").partition("\n")[0]) for text in (shown, printed)
+        re.sub(r"[\d.]+", "#", text.strip("\n").partition("\n")[0]).split()
+        for text in (shown, printed)
     )
     return first == second
 
