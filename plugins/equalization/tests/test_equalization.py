@@ -1,0 +1,165 @@
+"""What equalization does to factors, clips, masks and accuracy."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from fewbits.builtin.cpu import CpuTarget
+from fewbits.builtin.uniform import UniformOptions, UniformQuantizer
+from fewbits.channels import find_channels
+from fewbits.errors import RecipeError
+from fewbits.executor import Executor
+from fewbits.graph import constant, layers, set_constant
+from fewbits.interfaces import Context
+from fewbits.recipe import Recipe, parse_step
+from fewbits.runtime import Session
+from fewbits.testing import toys
+from fewbits.testing.inspection import relative_difference, snr_db
+from fewbits_equalization.algorithm import Equalization, EqualizationOptions
+from fewbits_equalization.apply import rescale
+from fewbits_equalization.factors import balanced, importance, sharing_bounds, toward_widest
+
+
+def context(model):
+    return Context(CpuTarget(), toys.calibration(model), threads=1)
+
+
+def equalize(model, **options):
+    return Equalization(EqualizationOptions(**options)).apply(model, context(model))
+
+
+def quantize(model):
+    options = UniformOptions(weights="per_tensor", bias_correction=False)
+    return UniformQuantizer(options).apply(model, context(model)).model
+
+
+def made_hard(model, seed=0, sigma=1.5):
+    """Return the model with every class of channels rescaled by `e^{sigma N(0, 1)}`, exactly."""
+    new = model.copy()
+    channels = find_channels(new.graph)
+    factors = np.exp(sigma * np.random.default_rng(seed).normal(size=channels.count))
+    factors[0] = 1.0
+    rescale(new.graph, channels, factors)
+    return model.replace(network=new.network)
+
+
+def ranges(model):
+    """Return per layer the largest weight of each output and of each input channel."""
+    found = []
+    for layer in layers(model.graph):
+        weight = np.abs(constant(layer.weight))
+        weight = weight.reshape(*weight.shape[:2], -1).max(axis=2)
+        found.append((weight.max(axis=1), weight.max(axis=0)))
+    return found
+
+
+def test_one_step_lets_every_channel_grow_to_the_widest():
+    assert toward_widest(np.array([0.5, 2.0, 0.0]), np.ones(3)).tolist() == [4.0, 1.0, np.inf]
+
+
+def test_two_step_lets_channels_shrink_that_nobody_reads():
+    m = importance(np.array([[1.0, 0.01], [0.5, 0.0]]))
+    assert m.tolist() == [1.0, 0.01]
+    assert toward_widest(np.array([1.0, 50.0]), m).tolist() == [1.0, 0.02]
+
+
+def test_balanced_factors_make_both_ranges_equal():
+    r1, r2 = np.array([[4.0, 0.1, 1.0]]), np.array([[1.0, 2.5, 1.0]])
+    f = balanced(r1, r2)
+    assert r1 * f == pytest.approx(r2 / f)
+
+
+def test_a_channel_without_weights_takes_its_outlier_from_the_next_layer():
+    f = balanced(np.array([[1.0, 0.0, 1.0]]), np.array([[1.0, 56.0, 1.0]]))
+    assert 56.0 / f[1] == pytest.approx(1.0)
+
+
+def test_shared_bounds_hold_for_every_channel():
+    rng = np.random.default_rng(0)
+    f, a = np.exp(rng.normal(size=50)), np.minimum(rng.uniform(0.1, 9.0, 50), 6.0)
+    shared = sharing_bounds(f, a, np.full(50, 6.0))
+    top = (shared * a).max()
+    assert (shared * 6.0).min() >= top * (1 - 1e-9)
+    assert np.ptp(shared[a == 6.0]) < 1e-9
+
+
+def test_cle_makes_the_ranges_of_each_pair_of_layers_equal():
+    model = equalize(made_hard(toys.pooling()), mode="cle").model
+    for (written, _), (_, read) in pairwise(ranges(model)):
+        assert written == pytest.approx(read, rel=0.02)
+
+
+@pytest.mark.parametrize("toy", ["residual", "sliced_shortcut", "channel_shuffle", "pooling"])
+@pytest.mark.parametrize("options", [{"mode": "cle"}, {"mode": "one_step", "cap": 1e4}])
+def test_a_net_made_hard_becomes_easy_again(toy, options):
+    model = toys.TOYS[toy]()
+    inputs = toys.calibration(model, 16, seed=1).inputs
+    (reference,) = Session(model.network).run(inputs).values()
+
+    def quality(given):
+        (found,) = CpuTarget().emulator(quantize(given), threads=1).run(inputs).values()
+        return snr_db(reference, found)
+
+    hard = made_hard(model)
+    easy = equalize(hard, **options).model
+    assert quality(easy) > max(quality(hard) + 6.0, quality(model) - 6.0)
+
+
+@pytest.mark.parametrize("clip", ["shared", "exact"])
+def test_clips_stay_exact_far_outside_the_calibration_data(clip):
+    model = made_hard(toys.depthwise(), sigma=0.5)
+    after = equalize(model, clip=clip).model
+    inputs = {k: 20.0 * v for k, v in toys.calibration(model, 8, seed=2).inputs.items()}
+    before, found = Session(model.network).run(inputs), Session(after.network).run(inputs)
+    for name, value in before.items():
+        assert relative_difference(value, found[name]) < 1e-5
+
+
+def test_shared_bounds_cost_the_emulator_nothing():
+    quantized = quantize(equalize(made_hard(toys.depthwise(), sigma=0.0)).model)
+    assert "Min" in [node.op_type for node in quantized.graph]
+    compiled = CpuTarget()._network(quantized)
+    assert not {"Min", "Relu", "Clip"} & {node.op_type for node in compiled.graph}
+
+
+@pytest.mark.parametrize("clip", ["shared", "exact"])
+def test_emulator_and_executor_agree_on_bounds_by_channel(clip):
+    quantized = quantize(equalize(made_hard(toys.depthwise(), sigma=0.5), clip=clip).model)
+    inputs = toys.calibration(quantized, 4, seed=3).inputs
+    (emulated,) = CpuTarget().emulator(quantized, threads=1).run(inputs).values()
+    (executed,) = Executor(quantized).run(inputs).values()
+    step = float(quantized.encodings[quantized.output_names[0]].scale)
+    assert np.abs(emulated - executed).max() <= 1.01 * step
+
+
+def test_clips_can_be_left_alone():
+    result = equalize(toys.depthwise(), clip="off")
+    assert not result.report.changed
+    assert all("clip=off" in n.reason or "output" in n.reason for n in result.report.layers)
+
+
+def test_absorbed_biases_keep_the_outputs_on_the_calibration_data():
+    model = toys.gemm().copy()
+    first = next(iter(layers(model.graph)))
+    set_constant(first.bias, np.full(16, 30.0, np.float32))
+    result = equalize(model, absorb_bias=True)
+    assert "bias absorbed" in [note.action for note in result.report.layers]
+    inputs = dict(toys.calibration(model).inputs)
+    (before,), (after,) = (Session(m.network).run(inputs).values() for m in (model, result.model))
+    assert relative_difference(before, after) < 1e-5
+
+
+def test_one_step_respects_its_cap():
+    hard = made_hard(toys.residual(), sigma=4.0)
+    result = equalize(hard, mode="one_step", cap=3.0)
+    largest = [n.values["largest"] for n in result.report.layers if n.action == "equalized"]
+    assert max(largest) == pytest.approx(3.0)
+
+
+def test_equalization_after_quantization_is_refused_before_anything_runs():
+    from fewbits import runner
+    from fewbits.plugins import discover
+
+    recipe = Recipe((parse_step("quantize"), parse_step("equalization")))
+    with pytest.raises(RecipeError, match="full precision"):
+        runner.check(toys.conv_chain(), recipe, discover())
