@@ -6,6 +6,7 @@ import threading
 
 from fewbits.cli.progress import PlainLines, ProgressPlugin, line_if_long
 from fewbits.plugins import Registry
+from fewbits.recipe import Step
 
 
 class Clock:
@@ -90,6 +91,39 @@ def test_work_that_cannot_be_counted_says_what_it_is_when_it_takes_long():
     with line_if_long("reading net.onnx", stream, seconds=0):
         assert written.wait(60)
     assert stream.getvalue() == "reading net.onnx\n"
+
+
+def test_a_step_that_counts_nothing_is_named_when_it_takes_long(monkeypatch):
+    monkeypatch.setattr("fewbits.cli.progress.PLAIN_INTERVAL", 0.0)
+    stream, written, registry = io.StringIO(), threading.Event(), Registry()
+    stream.flush = written.set
+    reporter = ProgressPlugin(stream)
+    registry.register(reporter, "progress-under-test")
+    registry.before_step(Step("equalization"), 0, 2, None)
+    assert written.wait(60)
+    reporter.close()
+    assert stream.getvalue() == "equalization (step 1 of 2)\n"
+
+
+def test_a_step_that_ends_soon_is_not_named():
+    stream, registry, before = io.StringIO(), Registry(), threading.active_count()
+    reporter = ProgressPlugin(stream)
+    registry.register(reporter, "progress-under-test")
+    registry.before_step(Step("quantize"), 0, 1, None)
+    assert threading.active_count() == before + 1
+    registry.after_step(Step("quantize"), 0, 1, None, None)
+    assert threading.active_count() == before
+    assert stream.getvalue() == ""
+
+
+def test_a_terminal_shows_the_step_from_its_beginning(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    reporter = ProgressPlugin(terminal)
+    reporter.before_step(Step("equalization"), 0, 2)
+    reporter.close()
+    assert "equalization (step 1 of 2)" in terminal.getvalue()
 
 
 def test_a_terminal_gets_a_bar_that_is_gone_at_the_end(monkeypatch):

@@ -154,7 +154,7 @@ def test_describe_gives_types_bounds_defaults_and_help():
     told = {info.name: info for info in describe(Sample)}
     assert list(told) == list(Sample.model_fields)
     assert dataclasses.astuple(told["bits"]) == (
-        *("bits", "int", 8, "≥ 2, ≤ 16", "Width of the weights.", False),
+        *("bits", "int", "≥ 2, ≤ 16", False, 8, "Width of the weights."),
     )
     assert told["steps"].bounds == "≥ 1"
     assert (told["mode"].type, told["mode"].default) == ("fast | exact", "fast")

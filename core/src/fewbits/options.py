@@ -66,18 +66,18 @@ class OptionInfo:
     Args:
         name: what users type.
         type: such as `int`, `minmax | mse`, `list of float`, `{str: int}`, `int or none`.
-        default: its default, None when it is required.
         bounds: such as `≥ 0, ≤ 1`; empty when there are none.
-        help: the field's description.
         required: whether it has no default.
+        default: its default, None when it is required.
+        help: the field's description.
     """
 
     name: str
     type: str
-    default: Any
     bounds: str
+    required: bool
+    default: Any
     help: str
-    required: bool = False
 
 
 def describe(cls: type[Options]) -> list[OptionInfo]:
@@ -162,10 +162,10 @@ def _info(name: str, field: FieldInfo) -> OptionInfo:
     return OptionInfo(
         name,
         type_name(field.annotation),
-        to_jsonable_python(default, fallback=str),
         ", ".join(_bounds(field.annotation, field.metadata)),
-        field.description or "",
         required,
+        to_jsonable_python(default, fallback=str),
+        field.description or "",
     )
 
 

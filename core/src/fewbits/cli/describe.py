@@ -1,9 +1,8 @@
 """`fewbits describe`: a component's options with types, bounds, defaults and help."""
 
 import inspect
-import types
-import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,23 +13,9 @@ from fewbits.component import KINDS
 from fewbits.errors import PluginError, nearest
 
 if TYPE_CHECKING:
-    from pydantic.fields import FieldInfo
-
     from fewbits.plugins import Registered
 
 app = command()
-
-#: what pydantic's bounds are called on the terminal.
-_BOUNDS = {
-    "ge": "≥ {}",
-    "gt": "> {}",
-    "le": "≤ {}",
-    "lt": "< {}",
-    "multiple_of": "multiple of {}",
-    "min_length": "length ≥ {}",
-    "max_length": "length ≤ {}",
-    "pattern": "matches {}",
-}
 
 #: class attributes that say what a component needs and can do.
 _TRAITS = {
@@ -93,6 +78,8 @@ def find(session: Session, name: str, kind: str | None) -> list["Registered"]:
 
 def description(session: Session, found: "Registered") -> dict[str, Any]:
     """Import the component and return all that there is to say of it, JSON-able."""
+    from fewbits import options
+
     component, record = found.component, found.record
     loaded = session.registry.load(component.kind, component.name)
     traits = {
@@ -100,7 +87,7 @@ def description(session: Session, found: "Registered") -> dict[str, Any]:
         for name in _TRAITS.get(component.kind, ())
         if hasattr(loaded, name)
     }
-    fields = getattr(getattr(loaded, "Options", None), "model_fields", {})
+    offered = getattr(loaded, "Options", None)
     return {
         "name": component.name,
         "kind": component.kind,
@@ -110,60 +97,8 @@ def description(session: Session, found: "Registered") -> dict[str, Any]:
         "version": record.version,
         "about": inspect.getdoc(loaded) if inspect.isclass(loaded) else "",
         "traits": traits | _target_limits(loaded),
-        "options": [option(name, field) for name, field in fields.items()],
+        "options": [asdict(option) for option in options.describe(offered)] if offered else [],
     }
-
-
-def option(name: str, field: "FieldInfo") -> dict[str, Any]:
-    """Return an option's name, type, bounds, default and help."""
-    required = field.is_required()
-    return {
-        "name": name,
-        "type": type_name(field.annotation),
-        "bounds": ", ".join(_bounds(field.metadata)),
-        "required": required,
-        "default": None if required else field.get_default(call_default_factory=True),
-        "help": field.description or "",
-    }
-
-
-def type_name(annotation: Any) -> str:
-    """Return a type as people write it.
-
-    >>> type_name(int | None), type_name(typing.Literal["a", "b"])
-    ('int or none', 'a | b')
-    >>> type_name(tuple[float, ...]), type_name(dict[str, int])
-    ('list of float', 'str → int')
-    """
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if annotation in (None, type(None)):
-        return "none"
-    if origin is typing.Literal:
-        return " | ".join(str(value) for value in arguments)
-    if origin is Annotated:
-        return type_name(arguments[0])
-    if origin in (typing.Union, types.UnionType):
-        return " or ".join(type_name(part) for part in arguments)
-    if origin is None:
-        return getattr(annotation, "__name__", str(annotation))
-    return _generic_name(origin, arguments)
-
-
-def _generic_name(origin: Any, arguments: Sequence[Any]) -> str:
-    parts = [type_name(part) for part in arguments if part is not Ellipsis]
-    if issubclass(origin, tuple) and Ellipsis not in arguments:
-        return f"[{', '.join(parts)}]"
-    if len(parts) == 2:
-        return f"{parts[0]} → {parts[1]}"
-    return f"list of {parts[0]}"
-
-
-def _bounds(metadata: Iterable[Any]) -> Iterable[str]:
-    for constraint in metadata:
-        for attribute, wording in _BOUNDS.items():
-            value = getattr(constraint, attribute, None)
-            if value is not None:
-                yield wording.format(value)
 
 
 def _trait(value: Any) -> Any:

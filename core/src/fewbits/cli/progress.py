@@ -58,6 +58,12 @@ class PlainLines:
         self._clock = clock
         self._tasks: dict[str, _Task] = {}
         self._last = clock()
+        self._announced: threading.Timer | None = None
+
+    def begin(self, what: str) -> None:
+        """Take in that a piece of work begins; it is named once it has gone on for two seconds."""
+        self.close()
+        self._announced = _announce(what, self._stream, PLAIN_INTERVAL)
 
     def update(self, label: str, done: int, total: int | None, unit: str) -> None:
         """Take in one event."""
@@ -74,20 +80,30 @@ class PlainLines:
             self._tasks.pop(label, None)
 
     def close(self) -> None:
-        """Nothing to put away."""
+        """Leave unnamed what ended within two seconds."""
+        if self._announced is not None:
+            self._announced.cancel()
+            self._announced.join()
+            self._announced = None
 
 
 @contextmanager
 def line_if_long(what: str, stream: TextIO, seconds: float = PLAIN_INTERVAL) -> Iterator[None]:
     """Write `what` as one line when the block has gone on for `seconds`."""
-    timer = threading.Timer(seconds, print, (what,), {"file": stream, "flush": True})
-    timer.daemon = True
-    timer.start()
+    timer = _announce(what, stream, seconds)
     try:
         yield
     finally:
         timer.cancel()
         timer.join()
+
+
+def _announce(what: str, stream: TextIO, seconds: float) -> threading.Timer:
+    """Start a timer that writes `what` as a line in `seconds`."""
+    timer = threading.Timer(seconds, print, (what,), {"file": stream, "flush": True})
+    timer.daemon = True
+    timer.start()
+    return timer
 
 
 class ProgressPlugin:
@@ -100,6 +116,13 @@ class ProgressPlugin:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._shown: PlainLines | LiveBars | None = None
+
+    @hookimpl
+    def before_step(self, step: Any, index: int, total: int) -> None:
+        """Name the step, which may take long without counting anything."""
+        if self._shown is None:
+            self._shown = self._open()
+        self._shown.begin(f"{step.use} (step {index + 1} of {total})")
 
     @hookimpl
     def progress(self, label: str, done: int, total: int | None, unit: str) -> None:

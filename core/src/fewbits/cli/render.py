@@ -162,6 +162,10 @@ class LiveBars:
         self._tasks: dict[str, Any] = {}
         self._progress.start()
 
+    def begin(self, what: str) -> None:
+        """Show that a piece of work goes on, whether or not anything in it is counted."""
+        self._progress.add_task(escape(what), total=None, counted="", rate="")
+
     def update(self, label: str, done: int, total: int | None, unit: str) -> None:
         """Take in one event."""
         counted = f"{done}{'' if total is None else f'/{total}'} {unit}"
