@@ -157,7 +157,7 @@ def test_hessian_is_that_of_the_output_error():
     """`½ (w − ŵ) H (w − ŵ)ᵀ` is the squared error of the output, with the best bias if centered."""
     rng = np.random.default_rng(0)
     x, delta = rng.normal(1.0, 1.0, (4, 50)), rng.normal(size=4)
-    moments = Moments((x @ x.T)[None], x.sum(axis=1)[None], 50)
+    moments = Moments((x @ x.T)[None], x.sum(axis=1)[None], 50, 50)
     error = delta @ x
     assert delta @ moments.hessian()[0] @ delta / 2 == pytest.approx(np.sum(error**2))
     centered = delta @ moments.hessian(centered=True)[0] @ delta / 2

@@ -28,6 +28,7 @@ from fewbits.windows import Window, window
 #: how much of them is held at a time.
 MOMENT_BYTES = 512 << 20
 _TAPPED_BYTES = 128 << 20
+_BATCH = 16
 _COLUMN_BYTES = 64 << 20
 
 
@@ -39,32 +40,57 @@ class Moments:
         second: `Σ x·xᵀ`, float64, `(groups, columns, columns)`.
         first: `Σ x`, float64, `(groups, columns)`.
         count: number of samples times positions.
+        samples: number of samples.
     """
 
     second: NDArray[np.float64]
     first: NDArray[np.float64]
     count: int
+    samples: int
 
     def merge(self, other: "Moments") -> "Moments":
         """Return the moments of both sets of samples."""
         return Moments(
-            self.second + other.second, self.first + other.first, self.count + other.count
+            self.second + other.second,
+            self.first + other.first,
+            self.count + other.count,
+            self.samples + other.samples,
         )
 
     def add(self, other: "Moments") -> "Moments":
         """Return what `merge` does, reusing this one's arrays; it must not be used again."""
         np.add(self.second, other.second, out=self.second)
         np.add(self.first, other.first, out=self.first)
-        return Moments(self.second, self.first, self.count + other.count)
+        return Moments(
+            self.second, self.first, self.count + other.count, self.samples + other.samples
+        )
 
     def ordered(self, order: NDArray[np.intp]) -> "Moments":
         """Return the moments with their columns in another order."""
-        return Moments(self.second[:, order][:, :, order], self.first[:, order], self.count)
+        second = self.second[:, order][:, :, order]
+        return Moments(second, self.first[:, order], self.count, self.samples)
 
     @property
     def mean(self) -> NDArray[np.float64]:
         """`E[x]`, `(groups, columns)`."""
         return self.first / max(self.count, 1)
+
+    @property
+    def shrinkage(self) -> NDArray[np.float64]:
+        """How far the covariance of `x` should be drawn to a multiple of `I`, `(groups,)` in 0..1.
+
+        Chen, Wiesel, Eldar and Hero 2010, oracle approximating shrinkage, equation 23. Positions
+        of one sample are correlated, so they count by their square root.
+        """
+        number = np.sqrt(float(self.count) * max(self.samples, 1))
+        covariance = self.hessian(centered=True)
+        size = covariance.shape[-1]
+        trace = np.trace(covariance, axis1=1, axis2=2)
+        square = np.square(covariance).sum(axis=(1, 2))
+        above = (1.0 - 2.0 / size) * square + trace**2
+        below = (number + 1.0 - 2.0 / size) * (square - trace**2 / size)
+        ratio = np.divide(above, below, out=np.ones_like(trace), where=below > 0.0)
+        return np.asarray(np.clip(ratio, 0.0, 1.0))
 
     def hessian(self, *, centered: bool = False) -> NDArray[np.float64]:
         """Return `H = 2·Σ x·xᵀ`, the Hessian of `Σ ‖(W − Ŵ)·x‖²` in a row of `Ŵ`.
@@ -182,13 +208,12 @@ def moments_of(layer: Layer, x: NDArray[Any]) -> Moments:
     groups, _, size = group_columns.shape
     per_sample = groups * size * _positions(layer, x) * x.itemsize
     step = max(_COLUMN_BYTES // max(per_sample, 1), 1)
-    total = Moments(np.zeros((groups, size, size)), np.zeros((groups, size)), 0)
+    total = Moments(np.zeros((groups, size, size)), np.zeros((groups, size)), 0, 0)
     for start in range(0, len(x), step):
         part = columns(layer, x[start : start + step])
         sums = _finite(part.sum(axis=2, dtype=np.float64), layer.name)
-        total = total.add(
-            Moments(np.matmul(part, part.swapaxes(1, 2)).astype(np.float64), sums, part.shape[2])
-        )
+        product = np.matmul(part, part.swapaxes(1, 2))
+        total = total.add(Moments(product, sums, part.shape[2], min(step, len(x) - start)))
     return total
 
 
@@ -319,7 +344,7 @@ def calibration_batches(
         raise DataError("The calibration data is empty.", hint="Give at least one sample.")
     inputs = {str(layer.input.name): layer.input for layer in chosen}
     tapped = 4 * networks * sum(elements(value) for value in inputs.values())
-    size = min(context.batch_size, max(_TAPPED_BYTES // max(tapped, 1), 1))
+    size = min(_BATCH, max(_TAPPED_BYTES // max(tapped, 1), 1))
     yield from context.track(dataset.batches(size), "moments", len(dataset), "images")
 
 

@@ -65,7 +65,7 @@ def test_pruning_the_first_column_is_optimal_brain_surgeon(rng):
     """`δw = −w_0 / [H⁻¹]_00 · H⁻¹[0, :]`."""
     weight, hessian = rng.normal(size=(5, 7)), hessian_of(rng, 7)
 
-    def first_goes(part, factor, start):
+    def first_goes(part, factor, allowed, start):
         keep = np.ones(part.shape, bool)
         keep[:, 0] = start != 0
         return keep
@@ -86,7 +86,7 @@ def test_blocks_do_not_matter(rng, width, monkeypatch):
     fixed = rng.random((6, 40)) < 0.5
     factor = obs.inverse_factor(hessian)
 
-    def chosen(part, factor, start):
+    def chosen(part, factor, allowed, start):
         return fixed[:, start : start + part.shape[1]]
 
     everything = np.ones_like(fixed)

@@ -118,7 +118,8 @@ class Pruning(Algorithm):
             for task in self._tasks(current, source, stage, context):
                 edits[task.layer.name] = self._edit(task, amounts[task.layer.name])
                 context.progress("prune", len(edits), len(chosen), "layers")
-            current, _ = _edited(source, edits)
+            edited, changed = _edited(source, edits)
+            current = edited if changed else source
         return edits
 
     def _tasks(

@@ -14,6 +14,8 @@ from fewbits_pruning.selection import Keep, Pattern, by_pattern, smallest
 
 Matrices = NDArray[np.float64]
 
+_MOST_SHRUNK = 0.9
+
 
 @dataclass(frozen=True)
 class Task:
@@ -38,10 +40,16 @@ class Task:
 
     @cached_property
     def hessians(self) -> Matrices:
-        """The Hessian of each group, damped, `(groups, columns, columns)`."""
+        """The Hessian of each group, damped, `(groups, columns, columns)`.
+
+        With few samples more than `damping` is added: what a shrunk estimate of the covariance
+        asks for, `ρ / (1 − ρ)` of the mean diagonal.
+        """
         assert self.paired is not None
         plain = self.paired.now.hessian(centered=self.centered)
-        return np.stack([obs.damped(one, self.damping) for one in plain])
+        drawn = np.minimum(self.paired.now.shrinkage, _MOST_SHRUNK)
+        shares = np.maximum(self.damping, drawn / (1.0 - drawn))
+        return np.stack([obs.damped(h, share) for h, share in zip(plain, shares, strict=True)])
 
     def target(self, group: int, factor: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the dense weight that is best on the input as it is now, `(rows, columns)`.

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from fewbits_pruning.selection import Keep, Pattern, by_pattern, choices, smallest
 
 Matrix = NDArray[np.float64]
-#: `choose(weight, factor, start)` → which weights of some columns to keep; see `prune`.
-Choose = Callable[[Matrix, Matrix, int], Keep]
+#: `choose(weight, factor, allowed, start)` → which of some columns to keep; see `prune`.
+Choose = Callable[[Matrix, Matrix, Keep, int], Keep]
 
 #: columns whose updates are gathered before the columns behind them are touched.
 BLOCK = 128
@@ -69,8 +69,8 @@ def prune(
         weight: `(rows, columns)`.
         factor: `U` with `H⁻¹ = Uᵀ·U`.
         allowed: which weights may stay at all.
-        choose: called with the weights and the factor of the next `width` columns and the first
-            one's number; returns which to keep.
+        choose: called with the weights, the factor and the allowed places of the next `width`
+            columns and the first one's number; returns which to keep.
         width: how many columns are chosen at once.
 
     Returns:
@@ -85,7 +85,7 @@ def prune(
         for column in range(start, stop):
             if (column - start) % width == 0:
                 part = slice(column, min(column + width, stop))
-                keep[:, part] &= choose(new[:, part], factor[part, part], column)
+                keep[:, part] &= choose(new[:, part], factor[part, part], allowed[:, part], column)
             gone = ~keep[:, column]
             error = np.where(gone, new[:, column], 0.0) / factor[column, column]
             new[:, column:stop] -= error[:, None] * factor[column, column:stop]
@@ -102,21 +102,26 @@ def choose_pattern(pattern: Pattern) -> Choose:
     """
     ways = choices(pattern)
 
-    def choose(weight: Matrix, factor: Matrix, start: int) -> Keep:
+    def choose(weight: Matrix, factor: Matrix, allowed: Keep, start: int) -> Keep:
         if ways is None:
-            return by_pattern(weight**2 / np.diag(factor) ** 2, pattern)
-        costs = np.stack([_cost(weight, factor, np.array(way)) for way in ways])
+            return by_pattern(_alone(weight, factor, allowed), pattern)
+        costs = np.stack([_cost(weight, factor, allowed & np.array(way)) for way in ways])
         keep: Keep = np.array(ways)[costs.argmin(axis=0)]
         return keep
 
     return choose
 
 
+def _alone(weight: Matrix, factor: Matrix, allowed: Keep) -> Matrix:
+    """Return `w_j² / U_jj²`; −1 where a weight is not allowed."""
+    return np.where(allowed, np.square(weight / np.diag(factor)), -1.0)
+
+
 def _cost(weight: Matrix, factor: Matrix, keep: Keep) -> Matrix:
     """Return `Σ_j (w_j / U_jj)²` over the pruned columns, each after those before it, `(rows,)`."""
     new, cost = weight.copy(), np.zeros(len(weight))
-    for column in np.flatnonzero(~keep):
-        error = new[:, column] / factor[column, column]
+    for column in np.flatnonzero(~keep.all(axis=0)):
+        error = np.where(keep[:, column], 0.0, new[:, column]) / factor[column, column]
         new[:, column:] -= error[:, None] * factor[column, column:]
         cost += error**2
     return cost
@@ -129,8 +134,8 @@ def choose_counts(counts: NDArray[np.integer]) -> Choose:
         counts: how many weights go, by number of the block of `BLOCK` columns.
     """
 
-    def choose(weight: Matrix, factor: Matrix, start: int) -> Keep:
-        return smallest(weight**2 / np.diag(factor) ** 2, int(counts[start // BLOCK]))
+    def choose(weight: Matrix, factor: Matrix, allowed: Keep, start: int) -> Keep:
+        return smallest(_alone(weight, factor, allowed), int(counts[start // BLOCK]))
 
     return choose
 
@@ -145,9 +150,7 @@ def counts_by_block(keep: Keep) -> NDArray[np.int64]:
     return np.add.reduceat((~keep).sum(axis=0), starts)
 
 
-def refit(
-    start: Matrix, target: Matrix, keep: Keep, hessian: Matrix, *, steps: int = 100
-) -> Matrix:
+def refit(start: Matrix, target: Matrix, keep: Keep, hessian: Matrix, *, steps: int = 50) -> Matrix:
     """Move the weights that are left to where the output is closest, row by row.
 
     Minimises `½ (ŵ − w) H (ŵ − w)ᵀ` over `ŵ` that are zero outside `keep`: conjugate gradients with
