@@ -239,6 +239,10 @@ def test_replay_of_an_untouched_archive_agrees(archive):
     assert [step["use"] for step in replayed["steps"]] == ["uniform", "cpu"]
 
 
+def test_a_count_without_data_is_wrong_usage(archive):
+    refused(["replay", archive, "--calib-count", "4"], ["--calib-path"], code=2)
+
+
 def test_replay_says_which_digest_differs(archive):
     model = api.load(archive)
     record = model.history[-1]

@@ -82,12 +82,18 @@ def with_preprocess(model: "Model", preprocess: "Preprocess") -> "Model":
 def open_data(
     session: "Session", path: str | None, model: "Model", count: int | None
 ) -> "Dataset | None":
-    """Open samples for the model's inputs; None where no path was given.
+    """Open calibration samples for the model's inputs; None where no path was given.
 
     Raises:
+        UsageError: a count was given without a path.
         DataError: they cannot be read, do not fit, or are fewer than `count`.
     """
     if path is None:
+        if count is not None:
+            raise UsageError(
+                "--calib-count says how many samples to take, and --calib-path does not say whence.",
+                hint="Add --calib-path, or leave --calib-count out.",
+            )
         return None
     from fewbits import api
 
