@@ -91,7 +91,7 @@ def open_data(
     if path is None:
         if count is not None:
             raise UsageError(
-                "--calib-count says how many samples to take, and --calib-path does not say whence.",
+                "--calib-count says how many samples to take, and no --calib-path says whence.",
                 hint="Add --calib-path, or leave --calib-count out.",
             )
         return None
