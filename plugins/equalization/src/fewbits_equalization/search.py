@@ -25,6 +25,7 @@ from fewbits_equalization.ranges import (
 
 SWEEPS = 40
 SETTLED = 5e-3
+FARTHEST = 1e6  # factors beyond would come near the ends of float32
 
 
 def in_one_pass(
@@ -65,6 +66,7 @@ def in_one_pass(
             found = np.minimum(found, toward_widest(k, m))
         for a in activation_ranges(group, statistics, channels, statistics):
             found = np.minimum(found, toward_widest(a, m))
+        found = np.exp2(np.floor(np.log2(np.maximum(found, TINY))))  # no rounding in any layer
         factors[group.classes] = _settled(group, channels, statistics, found, shared)
     return factors
 
@@ -97,7 +99,7 @@ def cross_layer(
                 producer_ranges(group, layers, factors), consumer_ranges(group, layers, factors)
             )
             step = np.minimum(step, _room(group, channels, statistics, layers, factors, step))
-            found = factors[group.classes] * step
+            found = np.clip(factors[group.classes] * step, 1.0 / FARTHEST, FARTHEST)
             found = _settled(group, channels, statistics, found, shared)
             step = found / factors[group.classes]
             factors[group.classes] = found
