@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from fewbits_pruning.selection import Pattern
 
 DEFAULT_RATIO = 0.5
-DEFAULT_STAGES = 4
+DEFAULT_STAGES = 1
 
 
 class PruningOptions(Options):
