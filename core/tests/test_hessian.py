@@ -8,15 +8,8 @@ from fewbits.calibration import values_by_name
 from fewbits.data import ArrayDataset
 from fewbits.errors import DataError, ModelError
 from fewbits.graph import constant, layers
-from fewbits.hessian import (
-    Moments,
-    columns,
-    from_matrix,
-    input_moments,
-    moments_of,
-    passes,
-    weight_matrix,
-)
+from fewbits.hessian import Moments, input_moments, moments_of, passes
+from fewbits.layermatrix import columns, from_matrix, weight_matrix
 from fewbits.runtime import Session
 from fewbits.testing import toys
 from fewbits.testing.inspection import context
@@ -162,6 +155,29 @@ def test_hessian_is_that_of_the_output_error():
     assert delta @ moments.hessian()[0] @ delta / 2 == pytest.approx(np.sum(error**2))
     centered = delta @ moments.hessian(centered=True)[0] @ delta / 2
     assert centered == pytest.approx(np.sum((error - error.mean()) ** 2))
+
+
+def test_shrinkage_falls_with_more_samples_and_rises_with_fewer():
+    rng = np.random.default_rng(0)
+    mix = rng.normal(size=(20, 20))
+    found = []
+    for count in (15, 150, 15000):
+        x = mix @ rng.normal(size=(20, count))
+        moments = Moments((x @ x.T)[None], x.sum(axis=1)[None], count, count)
+        found.append(float(moments.shrinkage[0]))
+    assert 1.0 > found[0] > found[1] > found[2] > 0.0
+    isotropic = Moments(np.eye(4)[None] * 9, np.zeros((1, 4)), 10, 10)
+    assert isotropic.shrinkage[0] == 1.0
+
+
+def test_ordered_moments_are_those_of_ordered_columns():
+    rng = np.random.default_rng(0)
+    x, order = rng.normal(1.0, 1.0, (2, 5, 30)), rng.permutation(5)
+    moments = Moments(x @ x.swapaxes(1, 2), x.sum(axis=2), 30, 10)
+    y, found = x[:, order], moments.ordered(order)
+    np.testing.assert_allclose(found.second, y @ y.swapaxes(1, 2))
+    np.testing.assert_allclose(found.first, y.sum(axis=2))
+    assert (found.count, found.samples) == (30, 10)
 
 
 def test_passes_keep_within_the_limit_and_miss_no_layer():

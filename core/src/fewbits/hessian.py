@@ -1,8 +1,8 @@
 """Second moments of layer inputs, streamed: what layer-wise least squares asks of the data.
 
-A layer is a matrix product per channel group, `y = W·x + b`, with one column `x` for each sample
-and output position. `Σ x·xᵀ` says how any change of its weights shows in its output; pruning
-(Hassibi et al. 1993), OBC and GPTQ (Frantar et al. 2022) need nothing else of the data.
+With a layer's input as columns `x` (see `layermatrix`), `Σ x·xᵀ` says how any change of its weights
+shows in its output; pruning (Hassibi et al. 1993), OBC and GPTQ (Frantar et al. 2022) need nothing
+else of the data.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,11 +19,10 @@ from fewbits.cost import elements
 from fewbits.data import Batch
 from fewbits.errors import DataError, ModelError, nearest
 from fewbits.graph import Layer, constant, layers
-from fewbits.integer_ops import transposed_window
 from fewbits.interfaces import Context
+from fewbits.layermatrix import columns, positions, weight_matrix, weight_shape
 from fewbits.model import Model
 from fewbits.runtime import Session
-from fewbits.windows import Window, window
 
 #: how much of them is held at a time.
 MOMENT_BYTES = 512 << 20
@@ -105,93 +104,6 @@ class Moments:
         return 2.0 * found
 
 
-def weight_shape(layer: Layer) -> tuple[int, ...]:
-    """Return the shape of a layer's weight."""
-    weight = constant(layer.weight)
-    assert weight is not None
-    return weight.shape
-
-
-def weight_matrix(layer: Layer, weight: NDArray[Any]) -> NDArray[Any]:
-    """Return a weight as one matrix per group, `(groups, out/groups, columns)`.
-
-    Columns are input channels times taps: `(in/groups, kh, kw)` flattened.
-    """
-    if layer.op_type == "ConvTranspose":
-        split = weight.reshape(layer.groups, -1, *weight.shape[1:]).swapaxes(1, 2)
-    elif layer.op_type == "Conv":
-        split = weight.reshape(layer.groups, -1, *weight.shape[1:])
-    else:
-        split = (weight if layer.weight_axis == 0 else weight.T)[None]
-    return split.reshape(*split.shape[:2], -1)
-
-
-def from_matrix(layer: Layer, matrix: NDArray[Any]) -> NDArray[Any]:
-    """Return the weight, in the layer's own layout, whose `weight_matrix` is `matrix`."""
-    shape = weight_shape(layer)
-    if layer.op_type == "ConvTranspose":
-        split = matrix.reshape(layer.groups, shape[1], -1, *shape[2:])
-        return split.swapaxes(1, 2).reshape(shape)
-    if layer.op_type == "Conv":
-        return matrix.reshape(shape)
-    return np.ascontiguousarray(matrix[0] if layer.weight_axis == 0 else matrix[0].T)
-
-
-def columns(layer: Layer, x: NDArray[Any]) -> NDArray[Any]:
-    """Return a layer's input as columns, `(groups, columns, samples · positions)`.
-
-    Args:
-        layer: Conv, ConvTranspose, Gemm or MatMul; its window and groups are read from it.
-        x: `(n, in, *spatial)` for convolutions, else `(…, in)`.
-    """
-    if layer.op_type in ("Gemm", "MatMul"):
-        return np.ascontiguousarray(x.reshape(-1, x.shape[-1]).T)[None]
-    if _is_pointwise(layer):
-        split = x.reshape(len(x), layer.groups, x.shape[1] // layer.groups, -1)
-        ordered = np.ascontiguousarray(split.transpose(1, 2, 0, 3))
-        return ordered.reshape(*ordered.shape[:2], -1)
-    patches = _patches(layer, x)
-    axes = (patches.ndim - 2) // 2
-    taps = tuple(range(2 + axes, patches.ndim))
-    ordered = patches.transpose(1, *taps, 0, *range(2, 2 + axes))
-    size = x.shape[1] // layer.groups * prod(patches.shape[2 + axes :])
-    return np.ascontiguousarray(ordered).reshape(layer.groups, size, -1)
-
-
-def _is_pointwise(layer: Layer) -> bool:
-    """Whether each output position reads one input position, the same."""
-    kernel = weight_shape(layer)[2:]
-    if layer.op_type != "Conv" or prod(kernel) != 1:
-        return False
-    plain = window(layer.node, kernel, (1,) * len(kernel))
-    return plain.strides == (1,) * len(kernel) and not any((*plain.begin, *plain.end))
-
-
-def _patches(layer: Layer, x: NDArray[Any]) -> NDArray[Any]:
-    """Return every output position's inputs, `(n, in, *positions, *kernel)`."""
-    kernel = weight_shape(layer)[2:]
-    if layer.op_type == "Conv":
-        place = window(layer.node, kernel, x.shape[2:])
-        return place.slide(place.pad(x))
-    place, full = transposed_window(layer.node, kernel, x.shape[2:])
-    spread = [s * (size - 1) + 1 for s, size in zip(place.strides, x.shape[2:], strict=True)]
-    stuffed = np.zeros((*x.shape[:2], *spread), x.dtype)
-    stuffed[(slice(None), slice(None), *(slice(None, None, s) for s in place.strides))] = x
-    ones = (1,) * len(kernel)
-    begin = tuple(e - 1 - b for e, b in zip(place.extents, place.begin, strict=True))
-    end = tuple(f - s - e for f, s, e in zip(full, spread, place.end, strict=True))
-    flipped = Window(kernel, ones, place.dilations, ones, ones, (0,) * len(kernel))
-    patches = flipped.slide(_fitted(stuffed, begin, end))
-    return np.flip(patches, tuple(range(-len(kernel), 0)))
-
-
-def _fitted(x: NDArray[Any], begin: Sequence[int], end: Sequence[int]) -> NDArray[Any]:
-    """Pad with zeros where a number is positive, crop where it is negative."""
-    edges = [(max(b, 0), max(e, 0)) for b, e in zip(begin, end, strict=True)]
-    kept = (slice(max(-b, 0), -max(-e, 0) or None) for b, e in zip(begin, end, strict=True))
-    return np.pad(x, [(0, 0), (0, 0), *edges])[(slice(None), slice(None), *kept)]
-
-
 def moments_of(layer: Layer, x: NDArray[Any]) -> Moments:
     """Return the moments of a layer's input, block by block of samples.
 
@@ -206,7 +118,7 @@ def moments_of(layer: Layer, x: NDArray[Any]) -> Moments:
     """
     group_columns = weight_matrix(layer, np.empty(weight_shape(layer), np.bool_))
     groups, _, size = group_columns.shape
-    per_sample = groups * size * _positions(layer, x) * x.itemsize
+    per_sample = groups * size * positions(layer, x) * x.itemsize
     step = max(_COLUMN_BYTES // max(per_sample, 1), 1)
     total = Moments(np.zeros((groups, size, size)), np.zeros((groups, size)), 0, 0)
     for start in range(0, len(x), step):
@@ -215,18 +127,6 @@ def moments_of(layer: Layer, x: NDArray[Any]) -> Moments:
         product = np.matmul(part, part.swapaxes(1, 2))
         total = total.add(Moments(product, sums, part.shape[2], min(step, len(x) - start)))
     return total
-
-
-def _positions(layer: Layer, x: NDArray[Any]) -> int:
-    """Return a layer's number of output positions for one sample."""
-    if layer.op_type in ("Gemm", "MatMul"):
-        return prod(x.shape[1:-1])
-    kernel = weight_shape(layer)[2:]
-    if layer.op_type == "ConvTranspose":
-        return prod(transposed_window(layer.node, kernel, x.shape[2:])[1])
-    place = window(layer.node, kernel, x.shape[2:])
-    sizes = zip(x.shape[2:], place.begin, place.end, place.extents, place.strides, strict=True)
-    return prod((size + b + e - extent) // stride + 1 for size, b, e, extent, stride in sizes)
 
 
 def passes(
@@ -291,8 +191,8 @@ def input_moments(model: Model, names: Sequence[str], context: Context) -> dict[
     """
     chosen = named_layers(model, names)
     found: dict[str, Moments] = {}
-    source = LayerInputs(model, chosen.values(), context.threads)
-    for batch in calibration_batches(chosen.values(), context):
+    source = _LayerInputs(model, chosen.values(), context.threads)
+    for batch in _batches(chosen.values(), context):
         seen = source.run(batch)
         for name, layer in chosen.items():
             part = moments_of(layer, seen[str(layer.input.name)])
@@ -300,7 +200,7 @@ def input_moments(model: Model, names: Sequence[str], context: Context) -> dict[
     return found
 
 
-class LayerInputs:
+class _LayerInputs:
     """A network cut down to what the inputs of some layers depend on.
 
     Args:
@@ -326,15 +226,8 @@ class LayerInputs:
         return {**self._fixed, **batch.inputs, **seen}
 
 
-def calibration_batches(
-    chosen: Iterable[Layer], context: Context, *, networks: int = 1
-) -> Iterator[Batch]:
+def _batches(chosen: Iterable[Layer], context: Context) -> Iterator[Batch]:
     """Yield the calibration data, a batch so small that the layers' inputs fit into memory.
-
-    Args:
-        chosen: the layers.
-        context: gives the data, the batch size and progress.
-        networks: how many networks run side by side.
 
     Raises:
         DataError: there is no calibration data.
@@ -343,7 +236,7 @@ def calibration_batches(
     if not len(dataset):
         raise DataError("The calibration data is empty.", hint="Give at least one sample.")
     inputs = {str(layer.input.name): layer.input for layer in chosen}
-    tapped = 4 * networks * sum(elements(value) for value in inputs.values())
+    tapped = 4 * sum(elements(value) for value in inputs.values())
     size = min(_BATCH, max(_TAPPED_BYTES // max(tapped, 1), 1))
     yield from context.track(dataset.batches(size), "moments", len(dataset), "images")
 

@@ -5,8 +5,8 @@ from functools import cached_property
 
 import numpy as np
 from fewbits.graph import Layer
+from fewbits.hessian import Moments
 from fewbits.metrics import SNR_LIMIT_DB
-from fewbits.reconstruction import Paired
 from numpy.typing import NDArray
 
 from fewbits_pruning import obs
@@ -25,8 +25,7 @@ class Task:
         layer: the layer itself.
         weight: `(groups, rows, columns)`; runs of a pattern lie along the columns.
         allowed: which weights may stay at all, by earlier masks; same shape.
-        paired: moments of its input before and now, in the order of the columns; None where
-            nothing is known.
+        moments: of its input, in the order of the columns; None where nothing is known.
         centered: whether the bias makes up for the mean.
         damping: share of the Hessian's mean diagonal added to it.
     """
@@ -34,7 +33,7 @@ class Task:
     layer: Layer
     weight: Matrices
     allowed: Keep
-    paired: Paired | None
+    moments: Moments | None
     centered: bool
     damping: float
 
@@ -45,29 +44,11 @@ class Task:
         With few samples more than `damping` is added: what a shrunk estimate of the covariance
         asks for, `ρ / (1 − ρ)` of the mean diagonal.
         """
-        assert self.paired is not None
-        plain = self.paired.now.hessian(centered=self.centered)
-        drawn = np.minimum(self.paired.now.shrinkage, _MOST_SHRUNK)
+        assert self.moments is not None
+        plain = self.moments.hessian(centered=self.centered)
+        drawn = np.minimum(self.moments.shrinkage, _MOST_SHRUNK)
         shares = np.maximum(self.damping, drawn / (1.0 - drawn))
         return np.stack([obs.damped(h, share) for h, share in zip(plain, shares, strict=True)])
-
-    def target(self, group: int, factor: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the dense weight that is best on the input as it is now, `(rows, columns)`.
-
-        `(W·C + λ·W)·(H + λ·I)⁻¹` with `C = 2·Σ x·x̂ᵀ`; `W` itself where the input has not changed.
-
-        Args:
-            group: which group.
-            factor: `U` with `(H + λ·I)⁻¹ = Uᵀ·U`.
-        """
-        weight: Matrices = self.weight[group]
-        if self.paired is None or not self.paired.changed:
-            return weight
-        plain: Matrices = self.paired.now.hessian(centered=self.centered)[group]
-        cross: Matrices = self.paired.cross_hessian(centered=self.centered)[group]
-        pull = self.hessians[group] - plain
-        found: NDArray[np.float64] = (weight @ (cross + pull)) @ factor.T @ factor
-        return found
 
 
 @dataclass(frozen=True)
@@ -113,26 +94,34 @@ def by_magnitude(task: Task, amount: Pattern | int) -> Pruned:
 def by_obs(task: Task, amount: Pattern | int) -> Pruned:
     """Prune what matters least to the output, and move the other weights to make up for it."""
     factors = np.stack([obs.inverse_factor(hessian) for hessian in task.hessians])
-    targets = np.stack([task.target(group, factor) for group, factor in enumerate(factors)])
     weight, keep = np.empty_like(task.weight), np.empty_like(task.allowed)
-    for group, choose in enumerate(_choices(task, targets, factors, amount)):
-        width = amount.run if isinstance(amount, Pattern) else obs.BLOCK
-        new, keep[group] = obs.prune(
-            targets[group], factors[group], task.allowed[group], choose, width=width
-        )
-        weight[group] = obs.refit(new, targets[group], keep[group], task.hessians[group])
+    width = amount.run if isinstance(amount, Pattern) else obs.BLOCK
+    for group, choose in enumerate(_choices(task, factors, amount)):
+        was = task.weight[group]
+        new, keep[group] = obs.prune(was, factors[group], task.allowed[group], choose, width=width)
+        weight[group] = obs.refit(new, was, keep[group], task.hessians[group])
     return Pruned(weight, keep)
 
 
-def _choices(
-    task: Task, targets: Matrices, factors: Matrices, amount: Pattern | int
-) -> list[obs.Choose]:
+def _choices(task: Task, factors: Matrices, amount: Pattern | int) -> list[obs.Choose]:
     """Return how weights are chosen in each group."""
     if isinstance(amount, Pattern):
-        return [obs.choose_pattern(amount)] * len(targets)
-    alone = np.stack([obs.saliency(w, u) for w, u in zip(targets, factors, strict=True)])
+        return [obs.choose_pattern(amount)] * len(factors)
+    alone = np.stack([obs.saliency(w, u) for w, u in zip(task.weight, factors, strict=True)])
     first = smallest(np.where(task.allowed, alone, -1.0), amount)
     return [obs.choose_counts(obs.counts_by_block(keep)) for keep in first]
+
+
+def mean_shift(task: Task, new: Matrices) -> NDArray[np.float64]:
+    """Return `(W − Ŵ)·E[x]`, what the bias must take up, `(groups · rows,)`.
+
+    Args:
+        task: the layer before.
+        new: `Ŵ`.
+    """
+    assert task.moments is not None
+    shift: NDArray[np.float64] = np.einsum("grc,gc->gr", task.weight - new, task.moments.mean)
+    return shift.ravel()
 
 
 def output_snr(
@@ -140,7 +129,7 @@ def output_snr(
 ) -> float:
     """Return the layer's output SNR over all samples, before its activation, in dB.
 
-    `10 · log10(Σ ‖W·x + b‖² / Σ ‖W·x − Ŵ·x̂ − shift‖²)`, from the moments alone.
+    `10 · log10(Σ ‖W·x + b‖² / Σ ‖(W − Ŵ)·x − shift‖²)`, from the moments alone.
 
     Args:
         task: the layer before.
@@ -148,9 +137,17 @@ def output_snr(
         bias: `b`, `(groups · rows,)`.
         shift: what was added to it.
     """
-    assert task.paired is not None
-    signal = task.paired.signal(task.weight, bias)
-    noise = task.paired.noise(task.weight, new, shift)
+    assert task.moments is not None
+    signal = _power(task.moments, task.weight, bias)
+    noise = _power(task.moments, task.weight - new, -shift)
     if noise <= 0.0 or signal <= 0.0:
         return SNR_LIMIT_DB if noise <= 0.0 else -SNR_LIMIT_DB
     return float(np.clip(10.0 * np.log10(signal / noise), -SNR_LIMIT_DB, SNR_LIMIT_DB))
+
+
+def _power(moments: Moments, weight: Matrices, offset: NDArray[np.float64]) -> float:
+    """Return `Σ ‖W·x + o‖²` over all samples and positions."""
+    split = offset.reshape(weight.shape[:2])
+    square = np.sum(np.matmul(weight, moments.second) * weight)
+    mixed = np.sum(split * np.einsum("grc,gc->gr", weight, moments.first))
+    return float(square + 2.0 * mixed + moments.count * np.sum(split**2))

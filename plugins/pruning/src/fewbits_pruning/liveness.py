@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import numpy as np
 from fewbits.channels import Channels, Slot
 from fewbits.graph import Layer, clip_bounds, constant
-from fewbits.hessian import weight_matrix
+from fewbits.layermatrix import weight_matrix
 from numpy.typing import NDArray
 
 Flags = NDArray[np.bool_]

@@ -8,7 +8,6 @@ from pydantic import Field, field_validator, model_validator
 from fewbits_pruning.selection import Pattern
 
 DEFAULT_RATIO = 0.5
-DEFAULT_STAGES = 1
 
 
 class PruningOptions(Options):
@@ -37,12 +36,6 @@ class PruningOptions(Options):
     )
     bias_correction: bool = Field(
         True, description="Let each bias make up for the mean of what is pruned."
-    )
-    stages: int = Field(
-        DEFAULT_STAGES,
-        ge=1,
-        description="How often the data runs through the network as it is by then, so that later "
-        "layers make up for earlier ones; 1 takes every layer by itself.",
     )
     damping: float = Field(
         0.01, gt=0.0, description="For obs: share of the Hessian's mean diagonal added to it."
