@@ -15,7 +15,7 @@ from fewbits.provenance import LayerNote, Report
 from pydantic import Field, model_validator
 
 from fewbits_clipping.bounds import Bounds, histogram_percentiles, share_outside
-from fewbits_clipping.selection import selected
+from fewbits_clipping.selection import chosen_layers
 
 
 class ActivationClippingOptions(Options):
@@ -69,8 +69,7 @@ class ActivationClipping(Algorithm):
             DataError: there is no calibration data.
             RecipeError: a glob matches no layer.
         """
-        context.need_calibration(f"Step '{self.name}'")
-        chosen = selected(model.graph, self.options.layers, self.name)
+        chosen = chosen_layers(model, context, self.options.layers, self.name)
         if self.options.mode == "disabled":
             chosen = set()
         watched = [str(la.output.name) for la in layers(model.graph) if la.name in chosen]

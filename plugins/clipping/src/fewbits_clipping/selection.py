@@ -1,20 +1,29 @@
-"""Layers by glob."""
+"""What both algorithms begin with: calibration data, and layers by glob."""
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
-import onnx_ir as ir
 from fewbits.errors import RecipeError, nearest
 from fewbits.graph import layers
+from fewbits.interfaces import Context
+from fewbits.model import Model
 
 
-def selected(graph: ir.Graph, globs: Sequence[str], step: str) -> set[str]:
+def chosen_layers(model: Model, context: Context, globs: Sequence[str], step: str) -> set[str]:
     """Return the names of the layers that any of the globs matches; a name matches itself.
 
+    Args:
+        model: the network.
+        context: has the calibration data.
+        globs: names or globs.
+        step: the algorithm's name.
+
     Raises:
+        DataError: there is no calibration data.
         RecipeError: a glob other than `*` matches no layer; the hint names the nearest.
     """
-    names = [layer.name for layer in layers(graph)]
+    context.need_calibration(f"Step '{step}'")
+    names = [layer.name for layer in layers(model.graph)]
     found: set[str] = set()
     for glob in globs:
         matched = {name for name in names if name == glob or fnmatchcase(name, glob)}

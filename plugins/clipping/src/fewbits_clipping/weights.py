@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from fewbits_clipping.bounds import clip, clip_to_least_error, percentiles
-from fewbits_clipping.selection import selected
+from fewbits_clipping.selection import chosen_layers
 
 
 class WeightClippingOptions(Options):
@@ -75,8 +75,7 @@ class WeightClipping(Algorithm):
             DataError: there is no calibration data.
             RecipeError: a glob matches no layer.
         """
-        context.need_calibration(f"Step '{self.name}'")
-        chosen = selected(model.graph, self.options.layers, self.name)
+        chosen = chosen_layers(model, context, self.options.layers, self.name)
         per_channel = context.target.spec.weights == "per_channel"
         clipped: dict[str, NDArray[Any]] = {}
         notes = []
