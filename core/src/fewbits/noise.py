@@ -1,6 +1,6 @@
 """Where quantization noise arises: signal-to-noise ratio per layer, everything quantized."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from fewbits.calibration import values_by_name
-from fewbits.data import Dataset
+from fewbits.data import Batch, Dataset
 from fewbits.emulate import to_qdq
 from fewbits.errors import ModelError
 from fewbits.graph import layers
@@ -60,31 +60,14 @@ def layer_snr(
     Raises:
         ModelError: the model is not quantized.
     """
-    if model.stage.rank < Stage.QUANTIZED.rank:
-        raise ModelError(
-            f"{model.name} is {model.stage}; noise can be measured on a quantized model only.",
-            hint="Run `fewbits optimize` first.",
-        )
-    reference = model.at(Stage.OPTIMIZED)
+    reference = _reference(model)
     watched = {
         str(layer.output.name): layer
         for layer in layers(model.graph)
         if layer.name in model.precisions
     }
-    signal, noise = dict.fromkeys(watched, 0.0), dict.fromkeys(watched, 0.0)
-    float_side = _tapped(reference.network.clone(), {name: name for name in watched}, threads)
-    names = {n: f"{n}.quantized" if n in model.encodings else n for n in watched}
-    quantized_side = _tapped(to_qdq(model), names, threads)
-    done = 0
-    progress("noise", 0, len(dataset), "images")
-    for batch in dataset.batches(batch_size):
-        truth = float_side.run(batch.inputs)
-        seen = quantized_side.run(batch.inputs)
-        for name, value in _real(model, names, seen):
-            signal[name] += float(np.square(truth[name], dtype=np.float64).sum())
-            noise[name] += float(np.square(truth[name] - value, dtype=np.float64).sum())
-        done += len(batch)
-        progress("noise", done, len(dataset), "images")
+    batches = _tracked(dataset, batch_size, progress)
+    signal, noise = _powers(model, reference, list(watched), batches, threads)
     return [
         LayerNoise(
             layer.name,
@@ -94,6 +77,47 @@ def layer_snr(
         )
         for name, layer in watched.items()
     ]
+
+
+def _reference(model: Model) -> Model:
+    """Return the float model that a quantized one came from."""
+    if model.stage.rank < Stage.QUANTIZED.rank:
+        raise ModelError(
+            f"{model.name} is {model.stage}; noise can be measured on a quantized model only.",
+            hint="Run `fewbits optimize` first.",
+        )
+    return model.at(Stage.OPTIMIZED)
+
+
+def _powers(
+    model: Model,
+    reference: Model,
+    watched: Sequence[str],
+    batches: Iterable[Batch],
+    threads: int | None,
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the sums of squares of tensors in float, and of how far quantized ones are off."""
+    names = {n: f"{n}.quantized" if n in model.encodings else n for n in watched}
+    float_side = _tapped(reference.network.clone(), {name: name for name in watched}, threads)
+    quantized_side = _tapped(to_qdq(model), names, threads)
+    signal, noise = dict.fromkeys(watched, 0.0), dict.fromkeys(watched, 0.0)
+    for batch in batches:
+        truth = float_side.run(batch.inputs)
+        seen = quantized_side.run(batch.inputs)
+        for name, value in _real(model, names, seen):
+            signal[name] += float(np.square(truth[name], dtype=np.float64).sum())
+            noise[name] += float(np.square(truth[name] - value, dtype=np.float64).sum())
+    return signal, noise
+
+
+def _tracked(dataset: Dataset, batch_size: int, progress: Progress) -> Iterator[Batch]:
+    """Yield the batches and tell the progress after each."""
+    done = 0
+    progress("noise", 0, len(dataset), "images")
+    for batch in dataset.batches(batch_size):
+        yield batch
+        done += len(batch)
+        progress("noise", done, len(dataset), "images")
 
 
 def _tapped(network: ir.Model, names: Mapping[str, str], threads: int | None) -> Session:
