@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.common import LITE0, SHARED
-from tests.benchmarks.speed import peak_mb
 
 IMAGES = SHARED / "data" / "imagenet1k_sample"
 PREPROCESS = "resize=256,crop=224,mean=127,std=128"
@@ -67,6 +66,16 @@ def _repeated(data: Any, images: int) -> Any:
     rows = list(range(0, len(data), 4))
     rows += [i for i in range(len(data)) if i % 4][: max(images - len(rows), 0)]
     return data.select((rows * (images // len(rows) + 1))[:images])
+
+
+def peak_mb() -> float:
+    """Return this process's peak resident memory in megabytes.
+
+    The kernel's high-water mark begins at exec; `ru_maxrss` would count the parent's memory too.
+    """
+    status = Path("/proc/self/status").read_text().splitlines()
+    kilobytes = next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+    return round(kilobytes / 1024, 1)
 
 
 if __name__ == "__main__":
