@@ -22,7 +22,7 @@ from fewbits.runtime import Session
 from fewbits.taps import Tap, Wanted, attach, never_negative, upper_bound
 
 #: building a session costs about as much as watching what is settled for this many batches.
-BATCHES_WORTH_A_SESSION = 64
+BATCHES_WORTH_A_SESSION = 32
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,9 @@ def collect(
         for name, part in watch.run(batch):
             found[name] = found[name].merge(part) if name in found else part
         if index == 0 and len(dataset) > BATCHES_WORTH_A_SESSION * len(batch):
-            watch = watch.without(_settled(model, wanted, found), context.threads)
+            wanted = replace(wanted, settled=_settled(model, wanted, found))
+            del watch  # before the next session takes memory
+            watch = _Watch.over(model, wanted, context.threads)
     return found
 
 
@@ -125,12 +127,6 @@ class _Watch:
         watched = [name for tap in taps.values() for name in tap.outputs]
         outputs = list(dict.fromkeys([*watched, *model.output_names]))
         return cls(model, wanted, Session(network, threads=threads, outputs=outputs), taps)
-
-    def without(self, settled: frozenset[str], threads: int | None) -> "_Watch":
-        """Return a watch that no longer looks for the extremes of these tensors."""
-        if not settled:
-            return self
-        return _Watch.over(self.model, replace(self.wanted, settled=settled), threads)
 
     def run(self, batch: Batch) -> Iterator[tuple[str, TensorStatistics]]:
         """Yield the statistics of one batch, by tensor name.
@@ -192,7 +188,8 @@ def _of_batch(
     if tap.mean is not None and name in wanted.means:
         found = replace(found, mean=_channels(seen[tap.mean]).mean(axis=0, dtype=np.float64))
     if name in wanted.channels:
-        lows, highs = _channels(low).min(axis=0), _channels(high).max(axis=0)
+        highs = _channels(high).max(axis=0)
+        lows = _channels(low).min(axis=0) if tap.low else np.zeros_like(highs)
         found = replace(found, channel_low=lows, channel_high=highs)
     return found
 
