@@ -64,7 +64,7 @@ def attach(graph: ir.Graph, value: ir.Value, wanted: Wanted) -> Tap:
     low = high = None
     if name not in wanted.settled:
         high = _watch(graph, "GlobalMaxPool", [value])
-        if name in wanted.channels or not never_negative(value):
+        if not never_negative(value):
             low = _lowest(graph, value, dims)
     mean = _watch(graph, "GlobalAveragePool", [value]) if name in wanted.means else None
     return Tap(low, high, _sample(graph, value) if wanted.histograms else None, mean)

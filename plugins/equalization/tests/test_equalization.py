@@ -17,6 +17,7 @@ from fewbits.testing import toys
 from fewbits.testing.inspection import relative_difference, snr_db
 from fewbits_equalization.algorithm import Equalization, EqualizationOptions
 from fewbits_equalization.apply import rescale
+from fewbits_equalization.expected import Part, expected_noise, least_noise
 from fewbits_equalization.factors import balanced, importance, sharing_bounds, toward_widest
 
 
@@ -90,7 +91,7 @@ def test_cle_makes_the_ranges_of_each_pair_of_layers_equal():
 
 
 @pytest.mark.parametrize("toy", ["residual", "sliced_shortcut", "channel_shuffle", "pooling"])
-@pytest.mark.parametrize("options", [{"mode": "cle"}, {"mode": "one_step", "cap": 1e4}])
+@pytest.mark.parametrize("options", [{}, {"mode": "cle"}, {"mode": "one_step", "cap": 1e4}])
 def test_a_net_made_hard_becomes_easy_again(toy, options):
     model = toys.TOYS[toy]()
     inputs = toys.calibration(model, 16, seed=1).inputs
@@ -105,14 +106,31 @@ def test_a_net_made_hard_becomes_easy_again(toy, options):
     assert quality(easy) > max(quality(hard) + 6.0, quality(model) - 6.0)
 
 
+@pytest.mark.parametrize("mode", ["noise", "cle"])
 @pytest.mark.parametrize("clip", ["shared", "exact"])
-def test_clips_stay_exact_far_outside_the_calibration_data(clip):
+def test_clips_stay_exact_far_outside_the_calibration_data(clip, mode):
     model = made_hard(toys.depthwise(), sigma=0.5)
-    after = equalize(model, clip=clip).model
+    after = equalize(model, clip=clip, mode=mode).model
     inputs = {k: 20.0 * v for k, v in toys.calibration(model, 8, seed=2).inputs.items()}
     before, found = Session(model.network).run(inputs), Session(after.network).run(inputs)
     for name, value in before.items():
         assert relative_difference(value, found[name]) < 1e-5
+
+
+def test_least_noise_meets_the_closed_form_and_its_bounds():
+    free = [Part(np.array([1.0, 4.0, 2.0]), np.ones(3), 1)]
+    f = least_noise(free, np.ones(3), np.full(3, 0.01), np.full(3, 100.0))
+    assert f / f[1] == pytest.approx([4.0, 1.0, 2.0], rel=0.1)
+    held = least_noise(free, np.ones(3), np.ones(3), np.full(3, 1.5))
+    assert held == pytest.approx([1.5, 1.0, 1.5], rel=0.1)
+
+
+def test_least_noise_never_makes_activations_dominate_as_even_weights_do():
+    weights = Part(np.array([1.0, 0.01]), np.array([1.0, 1.0]), 1)
+    values = Part(np.array([1.0, 1.0]), np.array([1e3, 1e3]), 1)
+    found = least_noise([weights, values], np.ones(2), np.full(2, 1e-4), np.full(2, 1e4))
+    assert found[1] / found[0] < 2.0
+    assert expected_noise([weights, values], found) <= expected_noise([weights, values], np.ones(2))
 
 
 def test_shared_bounds_cost_the_emulator_nothing():

@@ -36,7 +36,7 @@ def absorb(graph: ir.Graph, lows: Mapping[str, Vector]) -> dict[str, int]:
 
     Args:
         graph: whose layers `absorbing` yields.
-        lows: layer → smallest value of each channel behind its ReLU, `(channels,)`.
+        lows: layer → smallest value of each channel before its ReLU, `(channels,)`.
 
     Returns:
         Layer → number of channels.

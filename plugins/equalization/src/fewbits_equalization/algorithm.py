@@ -1,6 +1,6 @@
 """The algorithm `equalization`: finds the channels, chooses their factors, applies them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Literal
 
@@ -18,14 +18,16 @@ from fewbits_equalization.absorb import absorb, absorbing
 from fewbits_equalization.apply import rescale
 from fewbits_equalization.factors import Vector
 from fewbits_equalization.search import cross_layer, in_one_pass
+from fewbits_equalization.sweep import by_noise
 
 
 class EqualizationOptions(Options):
     """Options of `equalization`."""
 
-    mode: Literal["one_step", "two_step", "cle"] = Field(
-        "cle",
-        description="one_step and two_step look at weights and activations, cle at weights.",
+    mode: Literal["noise", "cle", "one_step", "two_step"] = Field(
+        "noise",
+        description="noise minimises the rounding noise to expect from weights and activations; "
+        "one_step and two_step let both grow as far as they may; cle makes weights even.",
     )
     cap: float = Field(
         16.0, ge=1.0, description="Largest factor of a channel in one_step and two_step."
@@ -92,6 +94,8 @@ class Equalization(Algorithm):
     ) -> Vector:
         statistics = _statistics(model, channels, context)
         shared = self.options.clip == "shared"
+        if self.options.mode == "noise":
+            return by_noise(channels, groups, statistics, shared=shared)
         if self.options.mode == "cle":
             return cross_layer(channels, groups, statistics, shared=shared)
         return in_one_pass(
@@ -120,8 +124,8 @@ def _on_axis_1(classes: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> bool
 
 
 def _lows(model: Model, context: Context) -> dict[str, Vector]:
-    """Return the smallest value that each layer writes into each channel, by layer."""
-    named = {layer.name: str(layer.output.name) for layer in absorbing(model.graph)}
+    """Return the smallest value in each channel before its layer's ReLU, by layer."""
+    named = {layer.name: str(layer.node.outputs[0].name) for layer in absorbing(model.graph)}
     found = collect(model, named.values(), context, channels=set(named.values()))
     lows = {name: found[output].channel_low for name, output in named.items()}
     return {name: np.asarray(low, np.float64) for name, low in lows.items() if low is not None}
@@ -143,12 +147,12 @@ def _report(
     )
 
 
-def _notes(group: ChannelGroup, factors: Vector) -> list[LayerNote]:
-    found = factors[group.classes]
-    if group.blocked or not group.consumers or bool((found == 1.0).all()):
-        reason = group.blocked or "its channels are even already"
-        return [LayerNote(slot.layer.name, "skipped", reason) for slot in group.producers]
-    values = {"smallest": float(found.min()), "largest": float(found.max())}
-    return [
-        LayerNote(slot.layer.name, "equalized", slot.reason, values) for slot in group.producers
-    ]
+def _notes(group: ChannelGroup, factors: Vector) -> Iterator[LayerNote]:
+    for slot in group.producers:
+        found = factors[slot.classes]
+        if group.blocked or not group.consumers or bool((found == 1.0).all()):
+            reason = group.blocked or "its channels are even already"
+            yield LayerNote(slot.layer.name, "skipped", reason)
+            continue
+        values = {"smallest": float(found.min()), "largest": float(found.max())}
+        yield LayerNote(slot.layer.name, "equalized", slot.reason, values)

@@ -22,11 +22,15 @@ class Kernel:
         magnitudes: `(groups, out/groups, in/groups)`.
         written: class of each output channel, `(out,)`.
         read: class of each input channel, `(in,)`.
+        energies: sum of the squared weights, shaped as `magnitudes`.
+        taps: weights between two channels.
     """
 
     magnitudes: NDArray[np.float32]
     written: Ids
     read: Ids
+    energies: NDArray[np.float32]
+    taps: int
 
     def output_ranges(self, factors: Vector) -> Vector:
         """Return the largest scaled weight of each output channel, `(out,)`."""
@@ -50,16 +54,15 @@ class Kernel:
 def kernels(channels: Channels) -> dict[str, Kernel]:
     """Return the kernel of each layer by its name."""
     read = {slot.layer.name: slot.classes for slot in channels.readers}
-    return {
-        slot.layer.name: Kernel(_magnitudes(slot), slot.classes, read[slot.layer.name])
-        for slot in channels.writers
-    }
+    return {slot.layer.name: _kernel(slot, read[slot.layer.name]) for slot in channels.writers}
 
 
-def _magnitudes(slot: Slot) -> NDArray[np.float32]:
-    weight = np.abs(np.asarray(constant(slot.layer.weight), np.float32))
-    whole = weight.max(axis=tuple(range(2, weight.ndim)))
-    return to_blocks(slot.layer, whole)
+def _kernel(slot: Slot, read: Ids) -> Kernel:
+    weight = np.asarray(constant(slot.layer.weight), np.float32)
+    axes = tuple(range(2, weight.ndim))
+    magnitudes = to_blocks(slot.layer, np.abs(weight).max(axis=axes))
+    energies = to_blocks(slot.layer, np.square(weight).sum(axis=axes))
+    return Kernel(magnitudes, slot.classes, read, energies, weight[0, 0].size)
 
 
 def by_class(group: ChannelGroup, classes: Ids, values: Vector) -> Vector:
