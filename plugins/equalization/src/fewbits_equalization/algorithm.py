@@ -20,6 +20,8 @@ from fewbits_equalization.factors import Vector
 from fewbits_equalization.search import cross_layer, in_one_pass
 from fewbits_equalization.sweep import by_noise
 
+SAME = 1e-12  # what arithmetic leaves of a factor of 1
+
 
 class EqualizationOptions(Options):
     """Options of `equalization`."""
@@ -66,6 +68,7 @@ class Equalization(Algorithm):
         channels = find_channels(new.graph)
         groups = tuple(map(self._allowed, channels.groups()))
         factors = self._factors(new, channels, groups, context)
+        factors[np.abs(factors - 1.0) < SAME] = 1.0
         rescale(new.graph, channels, factors)
         absorbed = {}
         if self.options.absorb_bias:
