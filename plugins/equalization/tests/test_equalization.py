@@ -1,5 +1,6 @@
 """What equalization does to factors, clips, masks and accuracy."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -165,6 +166,13 @@ def test_absorbed_biases_keep_the_outputs_on_the_calibration_data():
     inputs = dict(toys.calibration(model).inputs)
     (before,), (after,) = (Session(m.network).run(inputs).values() for m in (model, result.model))
     assert relative_difference(before, after) < 1e-5
+
+
+def test_no_more_samples_are_looked_at_than_asked_for():
+    model, told = toys.depthwise(), []
+    given = replace(context(model), progress=lambda *event: told.append(event))
+    Equalization(EqualizationOptions(samples=5)).apply(model, given)
+    assert {total for label, _, total, _ in told if label == "calibrate"} == {5}
 
 
 def test_one_step_respects_its_cap():

@@ -26,7 +26,9 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.skipif(not MODELS, reason="the shared models are not here")
-@pytest.mark.parametrize("options", [{}, {"clip": "exact"}, {"mode": "cle"}, {"mode": "two_step"}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"clip": "exact"}, {"mode": "cle"}, {"mode": "two_step"}], ids=str
+)
 @pytest.mark.parametrize("path", MODELS, ids=lambda path: path.stem)
 def test_float_outputs_stay_what_they_were(path, options):
     model = parse(path, input_shape=SHAPES.get(path.stem))
@@ -47,7 +49,9 @@ def test_float_outputs_stay_what_they_were(path, options):
 
 
 @pytest.mark.skipif(not (CIFAR.exists() and RESNET.exists()), reason="the shared data is not here")
-@pytest.mark.parametrize("options", [{}, {"mode": "cle"}, {"mode": "one_step", "cap": 1e4}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"mode": "cle"}, {"mode": "one_step", "cap": 1e4}], ids=str
+)
 def test_a_resnet_made_hard_comes_within_two_points_of_float(options):
     model = parse(RESNET)
     held = np.load(CIFAR)

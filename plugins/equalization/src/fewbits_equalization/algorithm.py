@@ -40,6 +40,11 @@ class EqualizationOptions(Options):
         "tensor implies every bound (fast), take any factor and give each channel a bound of its "
         "own, or rescale nothing behind a clip. All compute what the network did.",
     )
+    samples: int = Field(
+        128,
+        ge=1,
+        description="Calibration samples to look at, evenly spread over all that there are.",
+    )
     absorb_bias: bool = Field(
         False,
         description="Move what a channel never falls below on the calibration data from a ReLU's "
@@ -95,7 +100,7 @@ class Equalization(Algorithm):
         groups: tuple[ChannelGroup, ...],
         context: Context,
     ) -> Vector:
-        statistics = _statistics(model, channels, context)
+        statistics = _statistics(model, channels, _fewer(context, self.options.samples))
         shared = self.options.clip == "shared"
         if self.options.mode == "noise":
             return by_noise(channels, groups, statistics, shared=shared)
@@ -120,6 +125,14 @@ def _statistics(
     names = [name for name in channels.tensors if name in outputs]
     names = [n for n in names if channels.tensors[n].ndim > 1 and _on_axis_1(channels.tensors[n])]
     return collect(model, names, context, channels=names)
+
+
+def _fewer(context: Context, count: int) -> Context:
+    data = context.need_calibration(Equalization.name)
+    if len(data) <= count:
+        return context
+    rows = np.arange(count) * len(data) // count
+    return replace(context, calibration=data.select(rows))
 
 
 def _on_axis_1(classes: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> bool:
