@@ -35,7 +35,8 @@ class TensorStatistics:
         count: how many calibration samples were seen.
         histogram: of an evenly spaced sample of the values, or None.
         mean: mean of each channel (axis 1), float64, `(channels,)`, or None.
-        channel_low: smallest value of each channel (axis 1), `(channels,)`, or None.
+        channel_low: smallest value of each channel (axis 1), `(channels,)`, or None; 0 where the op
+            before lets nothing below zero through.
         channel_high: largest value of each channel (axis 1), `(channels,)`, or None.
     """
 
