@@ -35,8 +35,8 @@ class TensorStatistics:
         count: how many calibration samples were seen.
         histogram: of an evenly spaced sample of the values, or None.
         mean: mean of each channel (axis 1), float64, `(channels,)`, or None.
-        channel_low: smallest value of each channel (axis 1), `(channels,)`, or None; 0 where the op
-            before lets nothing below zero through.
+        channel_low: smallest value of each channel (axis 1), `(channels,)`, or None; see
+            `magnitudes` of `collect`.
         channel_high: largest value of each channel (axis 1), `(channels,)`, or None.
     """
 
@@ -74,6 +74,7 @@ def collect(
     histograms: bool = False,
     means: Collection[str] = (),
     channels: Collection[str] = (),
+    magnitudes: Collection[str] = (),
 ) -> dict[str, TensorStatistics]:
     """Run the calibration data through a model once and return statistics by tensor name.
 
@@ -84,6 +85,7 @@ def collect(
         histograms: whether to sample values too; about a fifth more time.
         means: those of `names` whose mean per channel is wanted; their channels lie on axis 1.
         channels: those of `names` whose extremes per channel are wanted; likewise.
+        magnitudes: the same, but 0 does for the smallest where nothing below zero gets through.
 
     Raises:
         DataError: there is no calibration data.
@@ -95,7 +97,8 @@ def collect(
         return found
     if not len(dataset):
         raise DataError("The calibration data is empty.", hint="Give at least one sample.")
-    wanted = Wanted(computed, histograms, frozenset(means), frozenset(channels))
+    lows = frozenset(channels)
+    wanted = Wanted(computed, histograms, frozenset(means), lows.union(magnitudes), lows)
     watch = _Watch.over(model, wanted, context.threads)
     batches = context.track(
         dataset.batches(context.batch_size), "calibrate", len(dataset), "images"

@@ -21,6 +21,7 @@ class Wanted:
         histograms: whether to sample their values too.
         means: those whose mean per channel is wanted.
         channels: those whose extremes are wanted for each channel.
+        lows: those whose smallest values are wanted even if nothing below zero gets through.
         settled: those whose extremes are known already.
     """
 
@@ -28,6 +29,7 @@ class Wanted:
     histograms: bool = False
     means: frozenset[str] = frozenset()
     channels: frozenset[str] = frozenset()
+    lows: frozenset[str] = frozenset()
     settled: frozenset[str] = frozenset()
 
 
@@ -64,7 +66,7 @@ def attach(graph: ir.Graph, value: ir.Value, wanted: Wanted) -> Tap:
     low = high = None
     if name not in wanted.settled:
         high = _watch(graph, "GlobalMaxPool", [value])
-        if not never_negative(value):
+        if name in wanted.lows or not never_negative(value):
             low = _lowest(graph, value, dims)
     mean = _watch(graph, "GlobalAveragePool", [value]) if name in wanted.means else None
     return Tap(low, high, _sample(graph, value) if wanted.histograms else None, mean)

@@ -124,7 +124,7 @@ def _statistics(
     outputs |= {str(n.outputs[0].name) for n in model.graph if n.op_type in ("Add", "Sub")}
     names = [name for name in channels.tensors if name in outputs]
     names = [n for n in names if channels.tensors[n].ndim > 1 and _on_axis_1(channels.tensors[n])]
-    return collect(model, names, context, channels=names)
+    return collect(model, names, context, magnitudes=names)
 
 
 def _fewer(context: Context, count: int) -> Context:
