@@ -114,6 +114,20 @@ def test_the_batch_size_does_not_matter(toy, batch_size):
         _assert_same(one[name], other[name])
 
 
+@pytest.mark.parametrize("histograms", [False, True])
+def test_a_range_that_has_met_its_bounds_is_no_longer_watched_and_stays_right(histograms):
+    model = toys.TOYS["conv_chain"]()
+    dataset = toys.calibration(model, 40)
+    loud = ArrayDataset({name: 30.0 * x for name, x in dataset.inputs.items()})
+    names = _tensors(model)
+    watched = collect(model, names, _context(loud, batch_size=1), histograms=histograms)
+    whole = collect(model, names, _context(loud, batch_size=40), histograms=histograms)
+    assert any(seen.high == 6.0 for seen in watched.values())
+    for name in names:
+        _assert_same(watched[name], whole[name])
+        assert watched[name].count == 40
+
+
 @pytest.mark.parametrize("toy", ["residual", "silu", "gemm"])
 def test_statistics_of_two_halves_merge_to_those_of_the_whole(toy):
     model = toys.TOYS[toy]()

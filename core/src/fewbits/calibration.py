@@ -110,7 +110,7 @@ def collect(
             wanted = replace(wanted, settled=_settled(model, wanted, found))
             del watch  # before the next session takes memory
             watch = _Watch.over(model, wanted, context.threads)
-    return found
+    return found | {n: replace(found[n], count=len(dataset)) for n in wanted.settled}
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,8 @@ class _Watch:
         if not all(np.isfinite(array).all() for array in seen.values()):
             raise _not_finite(self.model, self.wanted.names, batch.inputs)
         for name, tap in self.taps.items():
-            yield name, _of_batch(name, tap, seen, len(batch), self.wanted)
+            if tap.outputs:
+                yield name, _of_batch(name, tap, seen, len(batch), self.wanted)
 
 
 def _settled(model: Model, wanted: Wanted, found: Mapping[str, TensorStatistics]) -> frozenset[str]:
