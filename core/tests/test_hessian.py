@@ -4,10 +4,9 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 from fewbits.builtin.cpu import CpuTarget
-from fewbits.calibration import values_by_name
 from fewbits.data import ArrayDataset
 from fewbits.errors import DataError, ModelError
-from fewbits.graph import constant, layers
+from fewbits.graph import constant, layers, values_by_name
 from fewbits.hessian import Moments, input_moments, moments_of, passes
 from fewbits.layermatrix import columns, from_matrix, weight_matrix
 from fewbits.runtime import Session

@@ -9,12 +9,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import onnx_ir as ir
 from numpy.typing import NDArray
 
 from fewbits.data import Batch
 from fewbits.errors import DataError, ModelError
-from fewbits.graph import constant
+from fewbits.graph import constant, values_by_name
 from fewbits.histogram import Histogram
 from fewbits.interfaces import Context
 from fewbits.model import Model
@@ -174,13 +173,6 @@ def _constants(
         else:
             found[name] = statistics_of(array, array, array if histograms else None, 0)
     return found, tuple(computed)
-
-
-def values_by_name(graph: ir.Graph) -> dict[str, ir.Value]:
-    """Return every value of a graph by its name."""
-    values = [*graph.inputs, *graph.initializers.values()]
-    values += [v for node in graph for v in node.outputs]
-    return {str(v.name): v for v in values}
 
 
 def _of_batch(

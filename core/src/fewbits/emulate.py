@@ -10,7 +10,6 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from fewbits.calibration import values_by_name
 from fewbits.errors import ModelError
 from fewbits.graph import (
     add_constant,
@@ -19,6 +18,7 @@ from fewbits.graph import (
     layers,
     only_reader,
     upper_bounds,
+    values_by_name,
 )
 from fewbits.model import Encoding, Model, Stage
 from fewbits.numerics import quantize

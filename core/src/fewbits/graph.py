@@ -92,6 +92,13 @@ def constant(value: ir.Value | None) -> NDArray[np.generic] | None:
     return value.const_value.numpy()
 
 
+def values_by_name(graph: ir.Graph) -> dict[str, ir.Value]:
+    """Return every value of a graph by its name."""
+    values = [*graph.inputs, *graph.initializers.values()]
+    values += [v for node in graph for v in node.outputs]
+    return {str(v.name): v for v in values}
+
+
 def readers(value: ir.Value) -> list[ir.Node]:
     """Return the nodes that read a value, each once."""
     return list(dict.fromkeys(value.consumers()))

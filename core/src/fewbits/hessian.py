@@ -14,11 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from fewbits.calibration import values_by_name
 from fewbits.cost import elements
 from fewbits.data import Batch
 from fewbits.errors import DataError, ModelError, nearest
-from fewbits.graph import Layer, constant, layers
+from fewbits.graph import Layer, constant, layers, values_by_name
 from fewbits.interfaces import Context
 from fewbits.layermatrix import columns, positions, weight_matrix, weight_shape
 from fewbits.model import Model

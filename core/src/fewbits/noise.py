@@ -8,11 +8,10 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from fewbits.calibration import values_by_name
 from fewbits.data import Batch, Dataset
 from fewbits.emulate import to_qdq
 from fewbits.errors import ModelError
-from fewbits.graph import layers
+from fewbits.graph import layers, values_by_name
 from fewbits.interfaces import Progress, silent
 from fewbits.metrics import SNR_LIMIT_DB
 from fewbits.model import Model, Stage

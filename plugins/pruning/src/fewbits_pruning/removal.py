@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from fewbits.calibration import values_by_name
 from fewbits.channels import Channels
-from fewbits.graph import Layer, constant, layers, set_constant
+from fewbits.graph import Layer, constant, layers, set_constant, values_by_name
 from fewbits.model import Model
 from numpy.typing import NDArray
 
