@@ -122,8 +122,8 @@ def test_plugin_depends_on_no_other_plugin(folder):
 
 @in_order(PLUGINS)
 def test_plugin_is_whole(folder):
-    about, package = project(folder), f"fewbits_{folder.name.replace('-', '_')}"
-    assert about["name"] == f"fewbits-{folder.name}"
+    about, package = project(folder), f"fewbits_{folder.name}"
+    assert about["name"] == f"fewbits-{folder.name.replace('_', '-')}"
     assert about["entry-points"]["fewbits.plugins"] == {folder.name: f"{package}.plugin"}
     assert (folder / "src" / package / "plugin.py").is_file()
     assert (folder / "src" / package / "py.typed").is_file()

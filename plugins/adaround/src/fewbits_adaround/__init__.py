@@ -1,0 +1,1 @@
+"""fewbits adaround: adaptive rounding: each weight up or down, learnt layer by layer."""

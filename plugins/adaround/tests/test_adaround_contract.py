@@ -1,0 +1,11 @@
+"""The plugin keeps the contract."""
+
+import fewbits_adaround.plugin
+import pytest
+from fewbits.testing import PluginContract
+
+
+class TestPlugin(PluginContract):
+    @pytest.fixture
+    def plugin(self):
+        return fewbits_adaround.plugin

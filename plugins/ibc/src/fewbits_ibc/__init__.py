@@ -1,0 +1,1 @@
+"""fewbits ibc: iterative bias correction, layer by layer."""

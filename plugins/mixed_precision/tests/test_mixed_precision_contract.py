@@ -1,0 +1,11 @@
+"""The plugin keeps the contract."""
+
+import fewbits_mixed_precision.plugin
+import pytest
+from fewbits.testing import PluginContract
+
+
+class TestPlugin(PluginContract):
+    @pytest.fixture
+    def plugin(self):
+        return fewbits_mixed_precision.plugin

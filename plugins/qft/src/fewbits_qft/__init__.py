@@ -1,0 +1,1 @@
+"""fewbits qft: quantization-aware finetuning of every degree of freedom at once."""
