@@ -1,0 +1,293 @@
+"""Uniform grids for a whole network: statistics once, then any choice of precision modes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import Literal
+
+import onnx_ir as ir
+from pydantic import Field
+
+from fewbits.calibration import TensorStatistics, collect
+from fewbits.cost import work
+from fewbits.errors import RecipeError, TargetError, nearest
+from fewbits.graph import Layer, ensure_bias, flatten_biases, layers, unshare_constants
+from fewbits.interfaces import Context
+from fewbits.layerquant import quantize_layer
+from fewbits.model import Encoding, Model, Precision, Stage
+from fewbits.numerics import encoding_from_range
+from fewbits.options import Options
+from fewbits.placement import Placement, place, resolve
+from fewbits.provenance import LayerNote, Report
+from fewbits.ranges import entropy_range, mse_range, percentile_range
+
+
+class GridOptions(Options):
+    """Options of every quantizer that puts a network onto uniform grids."""
+
+    precision: Literal["a8_w8", "a8_w4", "a16_w4", "a16_w8", "a16_w16"] = Field(
+        default="a8_w8", description="Bits of activations and weights of every layer."
+    )
+    layers: Mapping[str, str] = Field(
+        default_factory=dict,
+        description="Precision mode of single layers: name or glob → mode; the last match holds.",
+    )
+    weights: Literal["target", "per_channel", "per_tensor"] = Field(
+        "target",
+        description="One weight scale per output channel, per tensor, or as the target says.",
+    )
+    activation_range: Literal["minmax", "percentile", "mse", "entropy"] = Field(
+        default="mse", description="How an activation's range follows from its statistics."
+    )
+    percentile: float = Field(
+        default=99.99, gt=50.0, le=100.0, description="For activation_range=percentile."
+    )
+    weight_range: Literal["minmax", "mse"] = Field(
+        default="mse", description="How a weight's range follows from its values."
+    )
+    bias_correction: bool = Field(
+        True,
+        description="Add to each bias the mean shift that rounding the layer's weights causes.",
+    )
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A network whose statistics are known, ready for any precision modes.
+
+    Args:
+        given: the model as it was.
+        model: a copy in which every layer has constants of its own; in float.
+        placement: which tensors are integers.
+        modes: node name → precision mode, as the options say.
+        statistics: of every tensor with a range of its own, and of the layers' inputs.
+        options: how ranges follow from them.
+        per_channel: one weight scale per output channel.
+    """
+
+    given: Model
+    model: Model
+    placement: Placement
+    modes: Mapping[str, Precision]
+    statistics: Mapping[str, TensorStatistics]
+    options: GridOptions
+    per_channel: bool
+
+    def layers(self, model: Model | None = None) -> list[Layer]:
+        """Return the layers that the target runs in integers, of `model` or of a copy of it."""
+        in_float = {str(node.name) for node in self.placement.float_nodes}
+        found = layers((model or self.model).graph)
+        return [layer for layer in found if layer.name not in in_float]
+
+    def quantized(self, modes: Mapping[str, Precision], context: Context) -> Model:
+        """Return the model with every encoding, weights and biases on their grids.
+
+        Args:
+            modes: node name → precision mode; a name that is missing has what the options say.
+            context: gives the target and progress.
+        """
+        chosen = {**self.modes, **modes}
+        new = self.model.copy()
+        own = self.layers(new)
+        encodings = self._activations(chosen)
+        for layer in context.track(own, "quantize", len(own), "layers"):
+            encodings |= self._weights(layer, chosen[layer.name], encodings, context)
+        return self.given.advance(
+            Stage.QUANTIZED,
+            network=new.network,
+            masks=new.masks,
+            encodings=encodings,
+            precisions={layer.name: chosen[layer.name] for layer in own},
+        )
+
+    def activation(self, name: str, bits: int) -> Encoding:
+        """Return the encoding of an activation of so many bits.
+
+        Args:
+            name: one of the tensors with a range of its own.
+            bits: width.
+        """
+        statistics, options = self.statistics[name], self.options
+        low, high, histogram = statistics.low, statistics.high, statistics.histogram
+        method = options.activation_range
+        if histogram is not None and high > low:
+            if method == "percentile":
+                found = percentile_range(histogram, options.percentile)
+                low, high = max(low, found[0]), min(high, found[1])
+            elif method == "mse":
+                low, high = mse_range(histogram, low, high, bits)
+            elif method == "entropy":
+                low, high = entropy_range(histogram, low, high, bits)
+        return encoding_from_range(low, high, bits)
+
+    def report(self, precisions: Mapping[str, Precision]) -> Report:
+        """Name every layer with its mode, and every op left in float with its share of the work.
+
+        Args:
+            precisions: layer name → mode, those of the quantized model.
+        """
+        return _report(self.given, precisions, self.placement, len(self.statistics))
+
+    def _activations(self, modes: Mapping[str, Precision]) -> dict[str, Encoding]:
+        default = Precision.parse(self.options.precision).activation_bits
+        encodings = {}
+        for name, node in self.placement.own.items():
+            mode = modes.get(str(node.name)) if node is not None else None
+            encodings[name] = self.activation(name, mode.activation_bits if mode else default)
+        inherited = self.placement.inherited
+        for name, origin in resolve(inherited, inherited).items():
+            encodings[name] = encodings[origin]
+        return encodings
+
+    def _weights(
+        self,
+        layer: Layer,
+        mode: Precision,
+        activations: Mapping[str, Encoding],
+        context: Context,
+    ) -> dict[str, Encoding]:
+        source = str(layer.input.name)
+        corrected = self.options.bias_correction and layer.bias is not None
+        return quantize_layer(
+            layer,
+            mode,
+            activations[source],
+            per_channel=self.per_channel,
+            method=self.options.weight_range,
+            mean=self.statistics[source].mean if corrected else None,
+            bias_bits=context.target.spec.bias_bits,
+        )
+
+
+def calibrate(
+    model: Model, options: GridOptions, context: Context, *, step: str = "quantize"
+) -> Calibrated:
+    """Run the calibration data through the float network once.
+
+    Args:
+        model: the network in float; it is not changed.
+        options: modes and ranges.
+        context: gives the target, the data, the batch size, threads and progress.
+        step: who asks, for messages.
+
+    Raises:
+        DataError: there is no calibration data.
+        RecipeError: a glob matches no layer.
+        TargetError: the target lacks a precision mode or a weight granularity.
+    """
+    new = _prepared(model, with_biases=options.bias_correction)
+    placement = place(new.graph, context.target.spec)
+    modes = _modes(new.graph, options, context, step)
+    granularity = _granularity(options, context)
+    found = Calibrated(model, new, placement, modes, {}, options, granularity == "per_channel")
+    statistics = _statistics(new, placement, found.layers(), options, context)
+    return replace(found, statistics=statistics)
+
+
+def _modes(
+    graph: ir.Graph, options: GridOptions, context: Context, step: str
+) -> dict[str, Precision]:
+    """Return the precision mode of every node by name; the last matching glob holds."""
+    names = [str(node.name) for node in graph]
+    modes = dict.fromkeys(names, Precision.parse(options.precision))
+    for glob, text in options.layers.items():
+        matched = [name for name in names if name == glob or fnmatchcase(name, glob)]
+        if not matched:
+            raise RecipeError(
+                f"step '{step}': no layer matches '{glob}'.", hint=nearest(glob, names)
+            )
+        modes |= dict.fromkeys(matched, Precision.parse(text))
+    for mode in sorted(set(modes.values()), key=str):
+        need_mode(mode, context)
+    return modes
+
+
+def need_mode(mode: Precision, context: Context) -> Precision:
+    """Return a precision mode that the target runs.
+
+    Raises:
+        TargetError: it does not.
+    """
+    if mode not in context.target.spec.precisions:
+        allowed = ", ".join(sorted(str(p) for p in context.target.spec.precisions))
+        raise TargetError(
+            f"Target {context.target.name} does not run precision mode {mode}.",
+            hint=f"It runs {allowed}.",
+        )
+    return mode
+
+
+def _statistics(
+    model: Model,
+    placement: Placement,
+    chosen: Sequence[Layer],
+    options: GridOptions,
+    context: Context,
+) -> dict[str, TensorStatistics]:
+    """Watch every tensor with a range of its own, and the inputs whose means are needed."""
+    means = {
+        str(layer.input.name)
+        for layer in chosen
+        if options.bias_correction and layer.bias is not None
+    }
+    histograms = options.activation_range != "minmax"
+    names = dict.fromkeys([*placement.own, *sorted(means)])
+    return collect(model, names, context, histograms=histograms, means=means)
+
+
+def _granularity(options: GridOptions, context: Context) -> str:
+    spec = context.target.spec
+    chosen = spec.weights if options.weights == "target" else options.weights
+    if chosen not in spec.granularities:
+        raise TargetError(
+            f"Target {context.target.name} has no {chosen} weights.",
+            hint=f"Choose weights={' or weights='.join(sorted(spec.granularities))}.",
+        )
+    return str(chosen)
+
+
+def _prepared(model: Model, *, with_biases: bool) -> Model:
+    """Return a copy in which every layer has constants of its own, and a bias if asked for."""
+    new = model.copy()
+    copies = unshare_constants(new.graph)
+    flatten_biases(new.graph)
+    if with_biases:
+        for layer in list(layers(new.graph)):
+            ensure_bias(new.graph, layer.node, layer.out_channels)
+    masks = {copy: new.masks[name] for copy, name in copies.items() if name in new.masks}
+    return new.replace(masks={**new.masks, **masks})
+
+
+def _report(
+    model: Model,
+    precisions: Mapping[str, Precision],
+    placement: Placement,
+    tensors: int,
+) -> Report:
+    """Name every layer with its mode, and every op left in float with its share of the work."""
+    total = sum(work(node) for node in model.graph) or 1
+    notes = [LayerNote(n, "quantized", values={"precision": str(p)}) for n, p in precisions.items()]
+    shares = {str(node.name): work(node) / total for node in placement.float_nodes}
+    notes += [
+        LayerNote(
+            str(node.name),
+            "float",
+            f"the target has no integer {node.op_type}",
+            {"share_of_work": round(shares[str(node.name)], 6)},
+        )
+        for node in placement.float_nodes
+    ]
+    float_share = sum(shares.values())
+    modes = ", ".join(sorted({str(p) for p in precisions.values()}))
+    in_float = f", {len(shares)} ops in float ({float_share:.1%} of the work)" if shares else ""
+    return Report(
+        changed=True,
+        summary=f"{len(precisions)} layers at {modes}{in_float}",
+        layers=tuple(notes),
+        metrics={
+            "layers": len(precisions),
+            "tensors": tensors,
+            "float_ops": len(shares),
+            "float_share_of_work": round(float_share, 6),
+        },
+    )
