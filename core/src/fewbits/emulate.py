@@ -17,6 +17,7 @@ from fewbits.graph import (
     constant,
     layers,
     only_reader,
+    set_constant,
     upper_bounds,
     values_by_name,
 )
@@ -102,14 +103,45 @@ def _store(
     array = np.asarray(constant(value))
     if encoding.bits > 32:
         encoding, dtype = _exact_in_32_bits(array), np.dtype(np.int32)
-    integers, zero_point = quantize(array.astype(np.float64), encoding), encoding.zero_point
     if unsigned and dtype == np.int8:
-        integers, zero_point, dtype = integers + 128, zero_point + 128, np.dtype(np.uint8)
-    stored = add_constant(graph, f"{value.name}.quantized", integers.astype(dtype))
+        dtype = np.dtype(np.uint8)
+    integers, zero_point = _integers(array, encoding, dtype)
+    stored = add_constant(graph, f"{value.name}.quantized", integers)
     name = f"{value.name}.dequantized"
-    node = _qdq_node(graph, "DequantizeLinear", stored, encoding, zero_point.astype(dtype), name)
+    node = _qdq_node(graph, "DequantizeLinear", stored, encoding, zero_point, name)
     _hand_over(value, node.outputs[0])
     del graph.initializers[str(value.name)]
+
+
+def _integers(
+    array: NDArray[np.generic], encoding: Encoding, dtype: np.dtype[np.generic]
+) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
+    """Return a constant's integers and zero point; signed bytes may travel as unsigned ones."""
+    offset = 128 if encoding.signed and dtype == np.uint8 else 0
+    integers = quantize(array.astype(np.float64), encoding) + offset
+    return integers.astype(dtype), (encoding.zero_point + offset).astype(dtype)
+
+
+def restore_constant(
+    network: ir.Model, name: str, array: NDArray[np.floating], encoding: Encoding
+) -> None:
+    """Give a constant of what `to_qdq` wrote new contents, in place.
+
+    Args:
+        network: with QuantizeLinear and DequantizeLinear nodes.
+        name: the constant's name in the quantized model.
+        array: real values on the encoding's grid.
+        encoding: of the same bits and granularity as before.
+    """
+    held = network.graph.initializers
+    stored = held[f"{name}.quantized"]
+    dtype = np.dtype(np.asarray(constant(stored)).dtype)
+    if encoding.bits > 32:
+        encoding = _exact_in_32_bits(array)
+    integers, zero_point = _integers(array, encoding, dtype)
+    set_constant(stored, integers)
+    set_constant(held[f"{name}.quantized.DequantizeLinear.scale"], encoding.scale)
+    set_constant(held[f"{name}.quantized.DequantizeLinear.zero_point"], zero_point)
 
 
 def _exact_in_32_bits(bias: NDArray[np.generic]) -> Encoding:
