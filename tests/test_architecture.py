@@ -22,11 +22,13 @@ CORE = ROOT / "core" / "src"
 FLOORS = {
     "fewbits.recipe": 1,
     "fewbits.archive": 1,
+    "fewbits.levels": 1,
     "fewbits.plugins": 1,
     "fewbits.runner": 2,
     "fewbits.replaying": 2,
     "fewbits.compiling": 2,
     "fewbits.planning": 2,
+    "fewbits.choosing": 2,
     "fewbits.execution": 2,
     "fewbits.resuming": 2,
     "fewbits.datasource": 2,

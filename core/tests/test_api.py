@@ -85,7 +85,8 @@ def network(tmp_path):
 
 @pytest.fixture
 def quantized(registry):
-    return fewbits.optimize(conv_chain(), calibration=calibration(conv_chain()), registry=registry)
+    data = calibration(conv_chain())
+    return fewbits.optimize(conv_chain(), calibration=data, recipe="quantize", registry=registry)
 
 
 def test_every_public_name_is_there_and_listed():
@@ -182,23 +183,24 @@ def test_recipes_in_every_form_are_the_same(tmp_path):
     for form in (recipe, text, [text], list(recipe.steps), tmp_path / "r.toml"):
         assert api.as_recipe(form) == recipe
     assert api.as_recipe(str(tmp_path / "r.toml")) == recipe
-    assert api.as_recipe(None) == Recipe((Step("quantize"),))
 
 
 def test_only_as_many_samples_as_asked_for_are_used(registry):
     model = conv_chain()
     data = calibration(model, 32)
-    out = fewbits.optimize(model, calibration=data, count=8, registry=registry)
+    out = fewbits.optimize(model, calibration=data, count=8, recipe="quantize", registry=registry)
     assert out.history[0].data["count"] == 8
     assert fewbits.evaluate(out, data, count=5, registry=registry).images == 5
 
 
 def test_an_already_quantized_model_begins_again_only_when_asked(quantized, registry):
     data = calibration(quantized)
-    with pytest.raises(RecipeError, match="already quantized") as caught:
-        fewbits.optimize(quantized, calibration=data, registry=registry)
-    assert "--restart" in caught.value.hint
-    again = fewbits.optimize(quantized, calibration=data, restart=True, registry=registry)
+    options = {"calibration": data, "registry": registry}
+    for recipe in (None, "quantize"):
+        with pytest.raises(RecipeError, match="already quantized") as caught:
+            fewbits.optimize(quantized, recipe=recipe, **options)
+        assert "--restart" in caught.value.hint
+    again = fewbits.optimize(quantized, recipe="quantize", restart=True, **options)
     assert archive.digest(again) == archive.digest(quantized)
     assert len(again.history) == 1
 
@@ -258,7 +260,7 @@ def test_pictures_in_memory_go_through_the_preprocessing(registry):
     values = (pixels.astype(np.float32) - 100) / 50
     model = toy.replace(preprocess=parse_preprocess("mean=100,std=50"))
     made = [
-        fewbits.optimize(model, calibration=each, registry=registry)
+        fewbits.optimize(model, calibration=each, recipe="quantize", registry=registry)
         for each in (pixels, values.transpose(0, 3, 1, 2))
     ]
     assert archive.digest(made[0]) == archive.digest(made[1])

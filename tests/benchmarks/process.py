@@ -33,7 +33,7 @@ def with_fewbits(images: int, folder: Path) -> None:
     import fewbits
 
     model, data = _opened(images)
-    quantized = fewbits.optimize(model, calibration=data)
+    quantized = fewbits.optimize(model, calibration=data, recipe="quantize")
     fewbits.save(quantized, folder / "lite0.fewbits")
     fewbits.compile(quantized, folder / "lite0.onnx")
 

@@ -20,7 +20,7 @@ def emulator() -> dict[str, Any]:
     """Throughput of the emulator against float32, batch 8."""
     model = fewbits.parse(LITE0)
     data = calibration(128)
-    quantized = fewbits.optimize(model, calibration=data)
+    quantized = fewbits.optimize(model, calibration=data, recipe="quantize")
     fast = CpuTarget().emulator(quantized)
     plain = Session(model.network)
     return ratio(lambda: _pass(fast, data), lambda: _pass(plain, data))

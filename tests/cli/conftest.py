@@ -112,5 +112,6 @@ def folder(tmp_path, monkeypatch):
 @pytest.fixture
 def archive(folder, output_of):
     path = folder / "net.fewbits"
-    output_of("optimize", folder / "net.onnx", "--calib-path", folder / "calib.npy", "-o", path)
+    calibration = ["--calib-path", folder / "calib.npy", "-p", "quantize"]
+    output_of("optimize", folder / "net.onnx", *calibration, "-o", path)
     return path

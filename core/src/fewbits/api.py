@@ -1,7 +1,7 @@
 """The Python API: what the command line does, as functions.
 
     model = fewbits.parse("net.onnx")
-    model = fewbits.optimize(model, calibration="images/", recipe=["quantize:precision=a8_w4"])
+    model = fewbits.optimize(model, calibration="images/", optimization_level=1)
     fewbits.evaluate(model, "labelled/").metrics
     fewbits.compile(model, "net.int8.onnx")
     fewbits.save(model, "net.fewbits")
@@ -10,11 +10,13 @@ Every function takes a `registry`; by default the installed plugins are discover
 in FEWBITS_DISABLE.
 """
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 from fewbits import archive, runner
 from fewbits.atomic import write_bytes
+from fewbits.choosing import choose
 from fewbits.compiling import compile_model, quantized
 from fewbits.data import Dataset
 from fewbits.errors import UsageError, nearest
@@ -24,6 +26,7 @@ from fewbits.interfaces import Evaluator, Runnable, Target
 from fewbits.model import Model, Stage
 from fewbits.opening import Data, Steps, as_recipe, open_data, parse
 from fewbits.plugins import Registry, from_environment
+from fewbits.recipe import Recipe
 from fewbits.replaying import Replayed
 from fewbits.replaying import replay as run_again
 
@@ -41,6 +44,8 @@ __all__ = [
 ]
 
 DEFAULT_TARGET = "cpu"
+_LOG = logging.getLogger(__name__)
+Levels = tuple[int | None, int | None, bool]
 RUNS_ON = ("native", "full_precision", "emulator")
 
 
@@ -49,6 +54,9 @@ def optimize(
     *,
     calibration: Data | None = None,
     recipe: Steps | None = None,
+    optimization_level: int | None = None,
+    compression_level: int | None = None,
+    allow_downgrade: bool = False,
     target: Target | str = DEFAULT_TARGET,
     seed: int = 0,
     count: int | None = None,
@@ -59,13 +67,18 @@ def optimize(
     restart: bool = False,
     registry: Registry | None = None,
 ) -> Model:
-    """Run a recipe on a model.
+    """Run a recipe on a model, or the recipe that two levels stand for (`fewbits.levels`).
 
     Args:
         model: where to start; it is not changed.
         calibration: unlabelled samples: a Dataset, a path, an array or arrays by input name.
         recipe: a Recipe, a step (`quantize:precision=a8_w4`), steps, or the path of a TOML file
-            (`.toml`); `quantize` by default.
+            (`.toml`); by default what the levels stand for.
+        optimization_level: -100, or 0 to 4; by default the best of 2, 1, 0 that can run. The last
+            record of the history says which it was, and why.
+        compression_level: 0 to 5, from no weights in 4 bits to all of them; 0 by default.
+        allow_downgrade: where a need of the levels is not met, go on with what is there; what was
+            lowered is logged as a warning and stands in the history.
         target: the hardware target or its name.
         seed: where all chance comes from.
         count: how many samples to take, from the start.
@@ -77,15 +90,20 @@ def optimize(
         registry: the plugins.
 
     Raises:
+        UsageError: both a recipe and levels were given, or there is no such level.
         RecipeError: the recipe cannot run on this model: a model that is quantized already takes
-            only steps for quantized models, unless `restart`.
+            only steps for quantized models, unless `restart`; or a need of the levels is not met.
         FewbitsError: whatever a step raises on purpose.
     """
     plugins = registry or from_environment()
     start = model.at(Stage.PARSED) if restart else model
-    steps = as_recipe(recipe)
-    runner.check(start, steps, plugins, calibrated=calibration is not None)
+    levels = (optimization_level, compression_level, allow_downgrade)
+    steps = _named(recipe, levels)
+    if steps is not None:
+        runner.check(start, steps, plugins, calibrated=calibration is not None)
     samples = None if calibration is None else open_data(calibration, start, plugins, count)
+    if steps is None:
+        steps = _of_levels(start, levels, None if samples is None else len(samples), plugins)
     return runner.run(
         start,
         steps,
@@ -98,6 +116,33 @@ def optimize(
         checkpoint=None if checkpoint is None else Path(checkpoint),
         resume=resume,
     )
+
+
+def _named(recipe: Steps | None, levels: Levels) -> Recipe | None:
+    """Return the recipe that was given; None where it follows from the levels."""
+    if recipe is None:
+        return None
+    if levels != (None, None, False):
+        raise UsageError(
+            "A recipe and levels both say which steps to run.",
+            hint="Give one of them; `fewbits describe level 2` prints a level's recipe to change.",
+        )
+    return as_recipe(recipe)
+
+
+def _of_levels(model: Model, levels: Levels, images: int | None, registry: Registry) -> Recipe:
+    optimization, compression, allow = levels
+    choice = choose(
+        model,
+        registry=registry,
+        images=images,
+        optimization=optimization,
+        compression=compression,
+        allow_downgrade=allow,
+    )
+    for each in choice.warnings():
+        _LOG.warning(each)
+    return choice.recipe
 
 
 def evaluate(

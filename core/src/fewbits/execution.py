@@ -2,6 +2,7 @@
 
 import time
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ class Setting:
         seed: where all chance comes from.
         threads: how many threads to use; None lets the runtime choose.
         batch_size: samples per run of the network.
+        level: what the recipe says of the levels it stands for.
         data: how the samples were opened, and the batch size; empty without samples.
     """
 
@@ -42,6 +44,7 @@ class Setting:
     seed: int = 0
     threads: int | None = None
     batch_size: int = 4
+    level: Mapping[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -90,6 +93,7 @@ def perform(model: Model, planned: Planned, setting: Setting) -> Model:
         output_digest=stage_digest(out.stage.value, after),
         seconds=seconds,
         report=result.report,
+        level=setting.level,
     )
     return out.replace(history=(*model.history, _plain(record)))
 

@@ -15,7 +15,6 @@ from fewbits.datasource import from_arrays, open_dataset
 from fewbits.errors import DataError, ModelError, PluginError, UsageError
 from fewbits.interfaces import Frontend
 from fewbits.model import Model
-from fewbits.planning import QUANTIZE
 from fewbits.plugins import from_environment
 from fewbits.preprocess import Preprocess, parse_preprocess
 from fewbits.provenance import Report, StepRecord
@@ -129,14 +128,12 @@ def _frontend_for(path: Path, registry: "Registry") -> str:
     raise ModelError(f"No frontend reads '{path.name}'.", hint=" ".join([known, *faults]))
 
 
-def as_recipe(steps: Steps | None) -> Recipe:
+def as_recipe(steps: Steps) -> Recipe:
     """Return the recipe that `optimize` understands by `steps`.
 
     >>> as_recipe(["tse", "quantize:precision=a8_w4"]).steps[1].options
     {'precision': 'a8_w4'}
     """
-    if steps is None:
-        return Recipe((Step(QUANTIZE),))
     if isinstance(steps, Recipe):
         return steps
     if isinstance(steps, str | Path):

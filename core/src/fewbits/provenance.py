@@ -55,6 +55,8 @@ class StepRecord:
         output_digest: digest of the model that came out.
         seconds: how long it took.
         report: what the step said.
+        level: the levels that the recipe stood for, and what was lowered; empty if its steps were
+            named.
     """
 
     use: str
@@ -68,3 +70,4 @@ class StepRecord:
     output_digest: str
     seconds: float
     report: Report
+    level: Mapping[str, Any] = field(default_factory=dict)

@@ -89,9 +89,12 @@ class Recipe:
 
     Args:
         steps: the steps.
+        level: the levels it stands for and what was lowered, for the provenance; empty where the
+            steps were named. It is no part of what recipes are compared by, nor of the TOML.
     """
 
     steps: tuple[Step, ...] = ()
+    level: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     @classmethod
     def from_toml(cls, text: str, *, source: str = "recipe") -> "Recipe":

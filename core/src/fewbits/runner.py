@@ -53,7 +53,7 @@ def run(
     """
     planned = plan(model, recipe, registry, calibrated=calibration is not None)
     device = target if isinstance(target, Target) else registry.create("target", target, {})
-    setting = Setting(registry, device, calibration, seed, threads, batch_size)
+    setting = Setting(registry, device, calibration, seed, threads, batch_size, recipe.level)
     held = resumed(model, planned, setting, checkpoint) if resume else model
     done = len(held.history) - len(model.history)
     for index, each in enumerate(planned[done:], done):

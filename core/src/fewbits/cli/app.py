@@ -25,7 +25,7 @@ COMMANDS = {
     "replay": ("fewbits.cli.replay", "Run an archive's history again and compare digests."),
     "info": ("fewbits.cli.info", "Show what a network or an archive holds."),
     "list": ("fewbits.cli.listing", "List what is installed: algorithms, targets, plugins."),
-    "describe": ("fewbits.cli.describe", "Show a component's options: types, bounds, defaults."),
+    "describe": ("fewbits.cli.describe", "Show a component's options, or a level's recipe."),
     "doctor": ("fewbits.cli.doctor", "Check the plugins and the environment."),
 }
 
@@ -60,6 +60,10 @@ class LazyCommand(TyperCommand):
             from fewbits.cli.flags import spread_names
 
             args = spread_names(args)
+        if self.name == "describe":
+            from fewbits.cli.describing import join_level
+
+            args = join_level(args)
         return command.make_context(info_name, args, parent, **extra)
 
 

@@ -7,11 +7,15 @@ import typer
 
 from fewbits.cli.common import BatchSize, Json, NoPlugin, Quiet, Seed, Threads, command, session_of
 from fewbits.cli.flags import (
+    AllowDowngrade,
     CalibCount,
     CalibPath,
+    CompressionLevel,
     EndNodes,
     HwArch,
     InputShape,
+    Levels,
+    OptimizationLevel,
     ParseFlags,
     PreprocessText,
     Run,
@@ -40,6 +44,9 @@ def compile_model(
     hw_arch: HwArch = "cpu",
     calib_path: CalibPath = None,
     calib_count: CalibCount = None,
+    optimization_level: OptimizationLevel = None,
+    compression_level: CompressionLevel = None,
+    allow_downgrade: AllowDowngrade = False,
     preprocess: PreprocessText = None,
     start_node_names: StartNodes = None,
     end_node_names: EndNodes = None,
@@ -61,7 +68,8 @@ def compile_model(
     check_output(path, file, archive=False)
     flags = ParseFlags(start_node_names, end_node_names, input_shape, preprocess)
     model = open_model(session, file, flags)
-    run = Run(calib_path, calib_count, hw_arch, seed, threads, batch_size)
+    levels = Levels(optimization_level, compression_level, allow_downgrade)
+    run = Run(calib_path, calib_count, hw_arch, seed, threads, batch_size, levels)
     quantized = ensure_quantized(session, model, run)
     from fewbits import api
     from fewbits.atomic import write_bytes

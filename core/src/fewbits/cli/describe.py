@@ -1,4 +1,4 @@
-"""`fewbits describe`: a component's options with types, bounds, defaults and help."""
+"""`fewbits describe`: a component's options, or the recipe that a level stands for."""
 
 import inspect
 from collections.abc import Mapping
@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fewbits.cli.common import Json, NoPlugin, Session, command, session_of
+from fewbits.cli.describing import describe_level, is_level
 from fewbits.cli.listing import parse_kind
 from fewbits.component import KINDS
-from fewbits.errors import PluginError, nearest
+from fewbits.errors import PluginError, UsageError, nearest
 
 if TYPE_CHECKING:
     from fewbits.plugins import Registered
@@ -30,16 +31,41 @@ _TRAITS = {
 @app.command("describe")
 def describe(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(help="The component's name, as in `fewbits list`.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="The component's name, as in `fewbits list`; `level N` for an optimization level, "
+            "`level` for all of them."
+        ),
+    ],
     kind: Annotated[
         str | None,
         typer.Option("--kind", metavar="KIND", help="Which one, where two kinds share the name."),
     ] = None,
+    compression_level: Annotated[
+        int | None,
+        typer.Option(
+            "--compression-level",
+            metavar="N",
+            help="With `level N`: the compression level, 0 to 5. Default: 0.",
+        ),
+    ] = None,
     json: Json = False,
     no_plugin: NoPlugin = None,
 ) -> None:
-    """Show a component's options: types, bounds, defaults."""
+    """Show a component's options, or a level's recipe.
+
+    Of a component: types, bounds, defaults. Of a level: the steps it stands for, as -p flags and
+    as TOML, what it needs and whether that is there.
+    """
     session = session_of(ctx)
+    if is_level(name):
+        describe_level(session, name, compression_level, json=json)
+        return
+    if compression_level is not None:
+        raise UsageError(
+            "--compression-level goes with `level N`.", hint="Try: fewbits describe level 2."
+        )
     wanted = None if kind is None else parse_kind(kind)
     from fewbits.cli import render
     from fewbits.planning import DEFAULT_QUANTIZER, QUANTIZE

@@ -8,11 +8,15 @@ import typer
 
 from fewbits.cli.common import BatchSize, Json, NoPlugin, Quiet, Seed, Threads, command, session_of
 from fewbits.cli.flags import (
+    AllowDowngrade,
     CalibCount,
     CalibPath,
+    CompressionLevel,
     EndNodes,
     HwArch,
     InputShape,
+    Levels,
+    OptimizationLevel,
     ParseFlags,
     PreprocessText,
     Run,
@@ -85,6 +89,9 @@ def evaluate(
     preprocess: PreprocessText = None,
     calib_path: CalibPath = None,
     calib_count: CalibCount = None,
+    optimization_level: OptimizationLevel = None,
+    compression_level: CompressionLevel = None,
+    allow_downgrade: AllowDowngrade = False,
     hw_arch: HwArch = "cpu",
     output: Copy = None,
     start_node_names: StartNodes = None,
@@ -109,7 +116,8 @@ def evaluate(
         check_output(output, file)
     flags = ParseFlags(start_node_names, end_node_names, input_shape, preprocess)
     model = open_model(session, file, flags)
-    opened, run = model, Run(calib_path, calib_count, hw_arch, seed, threads)
+    levels = Levels(optimization_level, compression_level, allow_downgrade)
+    opened, run = model, Run(calib_path, calib_count, hw_arch, seed, threads, levels=levels)
     if target == "emulator":
         model = ensure_quantized(session, opened, run)
     from fewbits import api

@@ -81,6 +81,51 @@ CalibCount = Annotated[
     int | None,
     typer.Option("--calib-count", metavar="N", min=1, help="Take the first N only."),
 ]
+OptimizationLevel = Annotated[
+    int | None,
+    typer.Option(
+        "--optimization-level",
+        metavar="N",
+        help="How much is done for accuracy: -100, or 0 to 4; see `fewbits describe level`. "
+        "Default: the best of 2, 1, 0 that can run.",
+    ),
+]
+CompressionLevel = Annotated[
+    int | None,
+    typer.Option(
+        "--compression-level",
+        metavar="N",
+        help="How many weights get 4 bits: 0 (none) to 5 (all). Default: 0.",
+    ),
+]
+AllowDowngrade = Annotated[
+    bool,
+    typer.Option(
+        "--allow-downgrade",
+        help="Where a level's need is not met, go on with what is there; each thing that is "
+        "lowered is said.",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Levels:
+    """The levels that were asked for.
+
+    Args:
+        optimization: -100, or 0 to 4; None for the best default that can run.
+        compression: 0 to 5; None for 0.
+        allow_downgrade: whether to go on where a need is not met.
+    """
+
+    optimization: int | None = None
+    compression: int | None = None
+    allow_downgrade: bool = False
+
+    @property
+    def given(self) -> bool:
+        """Whether anything was asked for."""
+        return self != Levels()
 
 
 @dataclass(frozen=True)
@@ -180,6 +225,7 @@ class Run:
         seed: where all chance comes from.
         threads: how many threads; None lets the runtime choose.
         batch_size: samples per run of the network while it is calibrated.
+        levels: the levels, where no steps are named.
     """
 
     calib_path: str | None
@@ -188,3 +234,4 @@ class Run:
     seed: int
     threads: int | None
     batch_size: int = 4
+    levels: Levels = Levels()

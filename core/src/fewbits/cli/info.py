@@ -71,6 +71,7 @@ def step_summary(record: "StepRecord") -> dict[str, Any]:
         "seed": record.seed,
         "target": record.target,
         "summary": record.report.summary,
+        "level": dict(record.level),
         "metrics": dict(record.report.metrics),
         "output_digest": record.output_digest,
     }
@@ -92,6 +93,7 @@ def show(model: "Model") -> None:
             "size": _size(held),
             "precisions": ", ".join(f"{mode} ×{n}" for mode, n in held["precisions"].items()),
             "preprocess": preprocess_text(model),
+            "levels": level_text(model),
         }
     )
     if held["history"]:
@@ -99,6 +101,17 @@ def show(model: "Model") -> None:
             ("step", "options", "result"),
             [(s["use"], options_text(s["options"]), s["summary"]) for s in held["history"]],
         )
+
+
+def level_text(model: "Model") -> str:
+    """Return which levels the last step stood for, and what was lowered; empty if none."""
+    level = model.history[-1].level if model.history else {}
+    if not level:
+        return ""
+    numbers = (
+        f"optimization {level['optimization_level']}, compression {level['compression_level']}"
+    )
+    return "; lowered: ".join([numbers, *map(str, level.get("lowered", ()))])
 
 
 def options_text(options: dict[str, Any]) -> str:

@@ -8,12 +8,16 @@ import typer
 
 from fewbits.cli.common import BatchSize, Json, NoPlugin, Quiet, Seed, Threads, command, session_of
 from fewbits.cli.flags import (
+    AllowDowngrade,
     CalibCount,
     CalibPath,
+    CompressionLevel,
     EndNodes,
     HwArch,
     InputShape,
+    Levels,
     Name,
+    OptimizationLevel,
     Output,
     ParseFlags,
     PreprocessText,
@@ -21,14 +25,14 @@ from fewbits.cli.flags import (
     Source,
     StartNodes,
 )
-from fewbits.cli.source import check_output, open_data, open_model, output_path, settings
+from fewbits.cli.leveling import Prepared, announce, named_recipe, prepare
+from fewbits.cli.source import check_output, open_model, output_path, settings
 from fewbits.errors import UsageError
 
 if TYPE_CHECKING:
     from fewbits.cli.common import Session
     from fewbits.model import Model
     from fewbits.provenance import StepRecord
-    from fewbits.recipe import Recipe
 
 app = command()
 
@@ -39,7 +43,8 @@ Steps = Annotated[
         "--step",
         metavar="STEP",
         help="A step with its options, such as 'quantize:precision=a8_w4'; repeat for a chain. "
-        "Default: quantize. See `fewbits list algorithms` and `fewbits describe NAME`.",
+        "Default: what the levels stand for. See `fewbits list algorithms` and "
+        "`fewbits describe NAME`.",
     ),
 ]
 
@@ -60,6 +65,9 @@ def optimize(
         Path | None,
         typer.Option("--save-recipe", metavar="FILE", help="Write the steps to a TOML file."),
     ] = None,
+    optimization_level: OptimizationLevel = None,
+    compression_level: CompressionLevel = None,
+    allow_downgrade: AllowDowngrade = False,
     output: Output = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the checkpoint of an interrupted run.")
@@ -85,44 +93,31 @@ def optimize(
 ) -> None:
     """Run a recipe: calibrate, improve, quantize.
 
+    Without steps the levels say what runs. `fewbits describe level 2` prints a level's recipe.
+
     After an interruption the same command with --resume goes on from the last finished step.
     """
     session = session_of(ctx)
-    chosen = choose_recipe(steps, recipe)
+    levels = Levels(optimization_level, compression_level, allow_downgrade)
+    named = named_recipe(steps, recipe, levels)
     path = output_path(output, file, name or file.stem)
     check_output(path, file)
     checkpoint = prepare_checkpoint(path, resume=resume, restart=restart)
     flags = ParseFlags(start_node_names, end_node_names, input_shape, preprocess, name)
     model = start_of(open_model(session, file, flags), file, flags, restart=restart)
-    run = Run(calib_path, calib_count, hw_arch, seed, threads, batch_size)
+    run = Run(calib_path, calib_count, hw_arch, seed, threads, batch_size, levels)
+    prepared = prepare(session, model, named, run)
+    if not (json or quiet):
+        announce(prepared)
     if save_recipe is not None:
-        chosen.save(save_recipe)
-    result = run_steps(session, model, chosen, run, checkpoint, resume=resume)
+        prepared.recipe.save(save_recipe)
+    result = run_steps(session, model, prepared, run, checkpoint, resume=resume)
     finish(session, result, path, checkpoint)
     done = result.history[len(model.history) :]
     if json:
         _print_json(result, path)
     elif not quiet:
         _show(done, path)
-
-
-def choose_recipe(steps: Sequence[str] | None, file: Path | None) -> "Recipe":
-    """Return the recipe of `-p` or of `--recipe`; `quantize` alone when there is neither.
-
-    Raises:
-        UsageError: both were given.
-        RecipeError: it is not of the right form.
-    """
-    from fewbits.recipe import Recipe, parse_step
-
-    if steps and file is not None:
-        raise UsageError(
-            "-p and --recipe both say which steps to run.",
-            hint="Put all steps into the file, or all behind -p.",
-        )
-    if file is not None:
-        return Recipe.load(file)
-    return Recipe(tuple(parse_step(text) for text in steps or ("quantize",)))
 
 
 def prepare_checkpoint(path: Path, *, resume: bool, restart: bool) -> Path:
@@ -173,7 +168,7 @@ def start_of(model: "Model", file: Path, flags: ParseFlags, *, restart: bool) ->
 def run_steps(
     session: "Session",
     model: "Model",
-    recipe: "Recipe",
+    prepared: Prepared,
     run: Run,
     checkpoint: Path,
     *,
@@ -186,16 +181,14 @@ def run_steps(
     """
     from fewbits import api, runner
 
-    runner.check(model, recipe, session.registry, calibrated=run.calib_path is not None)
-    calibration = open_data(session, run.calib_path, model, run.calib_count)
     if not resume:
         runner.discard(checkpoint)
     session.checkpoint = checkpoint
     with session.progress():
         return api.optimize(
             model,
-            calibration=calibration,
-            recipe=recipe,
+            calibration=prepared.calibration,
+            recipe=prepared.recipe,
             checkpoint=checkpoint,
             resume=resume,
             **settings(session, run),
@@ -222,6 +215,7 @@ def _print_json(model: "Model", path: Path) -> None:
             "model": model.name,
             "stage": str(model.stage),
             "archive": str(path),
+            "level": dict(model.history[-1].level) or None,
             "history": [asdict(record) for record in model.history],
         }
     )

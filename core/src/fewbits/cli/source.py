@@ -101,19 +101,28 @@ def open_data(
 
 
 def ensure_quantized(session: "Session", model: "Model", run: Run) -> "Model":
-    """Return the model, quantized by the default recipe if it was not yet.
+    """Return the model, quantized by what the levels stand for if it was not yet.
 
     Raises:
-        FewbitsError: it was not, and there is no calibration data, or a step fails.
+        FewbitsError: it was not, and there is no calibration data, a level's need is not met, or
+            a step fails.
     """
     from fewbits import api
+    from fewbits.cli.leveling import announce, prepare
     from fewbits.model import Stage
 
     if model.stage.rank >= Stage.QUANTIZED.rank:
         return model
-    calibration = open_data(session, run.calib_path, model, run.calib_count)
+    prepared = prepare(session, model, None, run)
+    if not session.quiet:
+        announce(prepared, stderr=True)
     with session.progress():
-        return api.optimize(model, calibration=calibration, **settings(session, run))
+        return api.optimize(
+            model,
+            calibration=prepared.calibration,
+            recipe=prepared.recipe,
+            **settings(session, run),
+        )
 
 
 def settings(session: "Session", run: Run) -> dict[str, Any]:

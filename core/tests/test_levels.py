@@ -1,0 +1,296 @@
+"""What the levels stand for, and what becomes of them where something is missing."""
+
+import logging
+import sys
+
+import fewbits
+import pytest
+from fewbits import archive
+from fewbits.choosing import choose, unmet
+from fewbits.component import Component
+from fewbits.errors import DataError, RecipeError, UsageError
+from fewbits.hookspecs import hookimpl
+from fewbits.interfaces import Algorithm, Result
+from fewbits.levels import COMPRESSION, OPTIMIZATION, level
+from fewbits.model import Stage
+from fewbits.options import Options
+from fewbits.plugins import Registry, discover
+from fewbits.provenance import Report
+from fewbits.recipe import Recipe
+from fewbits.testing.toys import calibration, conv_chain
+from pydantic import Field
+
+EVERY = [(o, c) for o in OPTIMIZATION for c in COMPRESSION]
+
+
+class TrainingOptions(Options):
+    epochs: int = Field(1, description="How often.")
+    dataset_size: int = Field(8, description="How many images.")
+
+
+class Fake(Algorithm):
+    """Changes nothing."""
+
+    def apply(self, model, context):
+        return Result(model, Report(False, "nothing to do"))
+
+
+class Equalization(Fake):
+    name = "equalization"
+
+
+class Corrects(Fake):
+    stage = Stage.QUANTIZED
+
+
+class Ibc(Corrects):
+    name = "ibc"
+
+
+class Gptq(Corrects):
+    name = "gptq"
+
+
+class Qft(Corrects):
+    name = "qft"
+    Options = TrainingOptions
+
+
+class Adaround(Corrects):
+    name = "adaround"
+    Options = TrainingOptions
+
+
+ALL = (Equalization, Ibc, Gptq, Qft, Adaround)
+
+
+def components(classes):
+    return [Component("algorithm", c.name, "fake", f"{__name__}:{c.__name__}") for c in classes]
+
+
+@pytest.fixture
+def with_steps(tmp_path):
+    """Return a function that gives the built-ins and the fakes that are named."""
+
+    def call(*classes):
+        class Plugin:
+            @hookimpl
+            def algorithms(self):
+                return components(classes)
+
+        installed = discover()
+        others = {r.name for r in installed.records if r.distribution != "fewbits-core"}
+        registry = discover(disabled=others)
+        registry.register(Plugin(), "fakes")
+        return registry
+
+    return call
+
+
+@pytest.fixture
+def torch_there(monkeypatch):
+    monkeypatch.setattr("fewbits.choosing.find_spec", lambda name: object())
+
+
+def uses(recipe):
+    return [step.use for step in recipe.steps]
+
+
+@pytest.mark.parametrize(
+    ("optimization", "steps"),
+    [
+        (-100, ["quantize"]),
+        (0, ["equalization", "quantize"]),
+        (1, ["equalization", "quantize", "ibc"]),
+        (2, ["equalization", "quantize", "qft"]),
+        (3, ["equalization", "quantize", "adaround", "ibc"]),
+        (4, ["equalization", "quantize", "adaround", "ibc"]),
+    ],
+)
+def test_the_steps_of_each_optimization_level(optimization, steps):
+    assert uses(level(optimization).recipe) == steps
+
+
+@pytest.mark.parametrize(("number", "ratio"), COMPRESSION.items())
+def test_the_share_of_four_bits_of_each_compression_level(number, ratio):
+    quantizer = level(0, number).steps[1]
+    if number in (0, 5):
+        assert str(quantizer) == f"quantize:precision=a8_w{8 if number == 0 else 4}"
+    else:
+        assert quantizer.use == "mixed_precision"
+        assert quantizer.options["ratio_4bit"] == pytest.approx(number / 5) == ratio
+
+
+def test_finetuning_starts_from_gptq_only_where_weights_have_four_bits():
+    assert "gptq" not in uses(level(2, 0).recipe)
+    for number in (1, 5):
+        assert uses(level(2, number).recipe)[-2:] == ["gptq", "qft"]
+
+
+def test_needs_follow_from_the_steps():
+    assert [level(o).images for o in OPTIMIZATION] == [1, 1, 1, 1024, 256, 1024]
+    assert [level(o).torch for o in OPTIMIZATION] == [False, False, False, True, True, True]
+    assert level(2, 2).distributions == (
+        "fewbits-equalization",
+        "fewbits-mixed-precision",
+        "fewbits-gptq",
+        "fewbits-qft",
+    )
+
+
+@pytest.mark.parametrize(("optimization", "compression"), EVERY)
+def test_each_level_s_recipe_can_be_copied_as_toml(optimization, compression):
+    recipe = level(optimization, compression).recipe
+    assert Recipe.from_toml(recipe.to_toml()) == recipe
+
+
+@pytest.mark.parametrize(("optimization", "compression"), [(5, 0), (-1, 0), (2, 6), (2, -1)])
+def test_an_unknown_level_lists_the_known(optimization, compression):
+    with pytest.raises(UsageError, match="There is no") as caught:
+        level(optimization, compression)
+    assert "0, 1, 2, 3, 4" in caught.value.hint
+
+
+def test_a_level_that_can_run_is_taken_as_it_is(with_steps, torch_there):
+    choice = choose(conv_chain(), registry=with_steps(*ALL), images=1024, optimization=2)
+    assert choice.recipe == level(2).recipe
+    assert choice.recipe.level == {"optimization_level": 2, "compression_level": 0}
+    assert (choice.reasons, choice.lowered) == ((), ())
+
+
+def test_nothing_is_lowered_unasked(with_steps, torch_there):
+    registry = with_steps(*ALL)
+    with pytest.raises(RecipeError, match="1024 calibration images, and there are 256") as caught:
+        choose(conv_chain(), registry=registry, images=256, optimization=4)
+    hint = caught.value.hint
+    assert "--optimization-level 3" in hint
+    assert "--allow-downgrade" in hint
+    with pytest.raises(RecipeError, match="'ibc'") as caught:
+        choose(conv_chain(), registry=with_steps(Equalization), images=8, optimization=1)
+    assert "pip install fewbits-ibc" in caught.value.hint or "doctor" in caught.value.hint
+
+
+def test_missing_torch_is_named_with_the_extra(with_steps, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(RecipeError, match="needs torch") as caught:
+        choose(conv_chain(), registry=with_steps(*ALL), images=2048, optimization=2)
+    assert "pip install 'fewbits[qft]'" in caught.value.hint
+    assert "--optimization-level 1" in caught.value.hint
+
+
+def test_a_lowered_level_says_each_thing(with_steps, monkeypatch):
+    registry = with_steps(Equalization, Ibc, Gptq, Qft)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    choice = choose(
+        conv_chain(),
+        registry=registry,
+        images=64,
+        optimization=2,
+        compression=2,
+        allow_downgrade=True,
+    )
+    assert uses(choice.recipe) == ["equalization", "quantize", "gptq", "ibc"]
+    said = "\n".join(choice.lowered)
+    assert "compression level 2 is 0" in said
+    assert "'ibc' takes the place of 'qft'" in said
+    assert choice.recipe.level["lowered"] == list(choice.lowered)
+    assert len(choice.warnings()) == 2
+
+
+def test_fewer_images_than_a_level_wants_are_all_looked_at(with_steps, torch_there):
+    choice = choose(
+        conv_chain(), registry=with_steps(*ALL), images=300, optimization=4, allow_downgrade=True
+    )
+    assert choice.recipe.steps[2].options == {"epochs": 320, "dataset_size": 300}
+    assert "300 calibration images, not at 1024" in choice.lowered[0]
+
+
+def test_bias_correction_is_not_run_twice_where_it_takes_a_training_step_s_place(with_steps):
+    registry = with_steps(Equalization, Ibc)
+    choice = choose(conv_chain(), registry=registry, images=8, optimization=3, allow_downgrade=True)
+    assert uses(choice.recipe) == ["equalization", "quantize", "ibc"]
+
+
+@pytest.mark.parametrize(
+    ("steps", "images", "taken", "reasons"),
+    [
+        (ALL, 1024, 2, 0),
+        (ALL, 1023, 1, 1),
+        ((Equalization, Ibc), 4096, 1, 1),
+        ((Equalization,), 4096, 0, 2),
+        ((), 4096, 0, 3),
+    ],
+)
+def test_the_default_is_the_best_of_three_and_says_why(
+    with_steps, torch_there, steps, images, taken, reasons
+):
+    choice = choose(conv_chain(), registry=with_steps(*steps), images=images)
+    assert choice.level.optimization == taken
+    assert len(choice.reasons) == reasons
+    assert choice.recipe.level["default"] is True
+    assert choice.recipe.level["reasons"] == list(choice.reasons)
+    assert uses(choice.recipe)[0] == ("equalization" if steps else "quantize")
+
+
+def test_the_default_does_not_lower_a_compression_level_that_was_asked_for(with_steps):
+    registry = with_steps(Equalization)
+    with pytest.raises(RecipeError, match="mixed_precision"):
+        choose(conv_chain(), registry=registry, images=8, compression=3)
+    choice = choose(conv_chain(), registry=registry, images=8, compression=3, allow_downgrade=True)
+    assert any("compression level 3 is 0" in each for each in choice.lowered)
+
+
+def test_a_level_needs_data_and_a_model_in_full_precision(with_steps):
+    registry = with_steps(*ALL)
+    with pytest.raises(DataError, match="calibration data") as caught:
+        choose(conv_chain(), registry=registry, images=None)
+    assert "--calib-path" in caught.value.hint
+    quantized = conv_chain().advance(Stage.QUANTIZED)
+    with pytest.raises(RecipeError, match="already quantized"):
+        choose(quantized, registry=registry, images=8)
+
+
+def test_plugins_are_not_imported_while_a_cheaper_need_is_not_met(with_steps, torch_there):
+    class Heavy:
+        @hookimpl
+        def algorithms(self):
+            return [Component("algorithm", "qft", "fails when imported", "absent_module:Qft")]
+
+    registry = with_steps(Equalization)
+    registry.register(Heavy(), "heavy")
+    assert ["absent_module" in f.what for f in unmet(level(2), registry, 8)] == [False]
+    assert ["absent_module" in f.what for f in unmet(level(2), registry, 1024)] == [True]
+
+
+def test_python_takes_levels_and_writes_down_which(with_steps, caplog):
+    registry = with_steps(Equalization, Ibc)
+    model = conv_chain()
+    data = calibration(model, 8)
+    options = {"calibration": data, "registry": registry}
+    done = fewbits.optimize(model, optimization_level=1, **options)
+    assert [r.use for r in done.history] == ["equalization", "uniform", "ibc"]
+    assert all(r.level["optimization_level"] == 1 for r in done.history)
+    with caplog.at_level(logging.WARNING, "fewbits"):
+        lowered = fewbits.optimize(model, optimization_level=2, allow_downgrade=True, **options)
+    assert "'ibc' takes the place of 'qft'" in caplog.text
+    assert lowered.history[-1].level["lowered"]
+    assert archive.digest(lowered) == archive.digest(done)
+    by_default = fewbits.optimize(model, **options)
+    assert by_default.history[-1].level["default"] is True
+    with pytest.raises(UsageError, match="A recipe and levels"):
+        fewbits.optimize(model, recipe="quantize", compression_level=0, **options)
+
+
+def test_the_level_stays_in_the_archive(with_steps, tmp_path):
+    model = conv_chain()
+    done = fewbits.optimize(
+        model, calibration=calibration(model, 8), registry=with_steps(), allow_downgrade=True
+    )
+    held = fewbits.load(fewbits.save(done, tmp_path / "m.fewbits"))
+    assert held.history[-1].level == done.history[-1].level
+    assert held.history[-1].level["optimization_level"] == 0
+
+
+def test_a_registry_of_nothing_has_no_level_that_runs():
+    with pytest.raises(RecipeError):
+        choose(conv_chain(), registry=Registry(), images=8)
