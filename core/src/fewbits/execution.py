@@ -4,6 +4,7 @@ import time
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -65,8 +66,16 @@ def generator(model: Model, use: str, seed: int) -> np.random.Generator:
     return np.random.default_rng([seed, zlib.crc32(f"{use}#{before}".encode())])
 
 
-def perform(model: Model, planned: Planned, setting: Setting) -> Model:
+def perform(
+    model: Model, planned: Planned, setting: Setting, *, work: Path | None = None
+) -> Model:
     """Run one step, check what it returned, and write down what happened.
+
+    Args:
+        model: what the step gets.
+        planned: the step.
+        setting: what the steps of the run share.
+        work: the folder in which it keeps what it needs to go on after an interruption.
 
     Raises:
         PluginError: the step changed its input or does not tell the truth about it.
@@ -74,7 +83,7 @@ def perform(model: Model, planned: Planned, setting: Setting) -> Model:
     """
     before = archive.content(model)
     start = time.perf_counter()
-    result = _apply(model, planned, _context(model, planned, setting))
+    result = _apply(model, planned, _context(model, planned, setting, work))
     seconds = time.perf_counter() - start
     _check_result(model, planned, result)
     _check_masks(model, planned, result.model)
@@ -98,7 +107,7 @@ def perform(model: Model, planned: Planned, setting: Setting) -> Model:
     return out.replace(history=(*model.history, _plain(record)))
 
 
-def _context(model: Model, planned: Planned, setting: Setting) -> Context:
+def _context(model: Model, planned: Planned, setting: Setting, work: Path | None) -> Context:
     return Context(
         target=setting.target,
         calibration=setting.calibration,
@@ -107,6 +116,7 @@ def _context(model: Model, planned: Planned, setting: Setting) -> Context:
         progress=setting.registry.progress,
         threads=setting.threads,
         batch_size=setting.batch_size,
+        work=work,
     )
 
 

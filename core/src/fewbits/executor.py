@@ -18,7 +18,7 @@ from onnx.reference import ReferenceEvaluator
 
 from fewbits.bias import bias_encoding
 from fewbits.errors import ModelError
-from fewbits.graph import Layer, clip_bounds, constant, layers, upper_bounds
+from fewbits.graph import MOVING_OPS, Layer, clip_bounds, constant, layers, upper_bounds
 from fewbits.integer_ops import accumulate
 from fewbits.interfaces import Runnable
 from fewbits.model import Encoding, Model, Stage
@@ -26,12 +26,6 @@ from fewbits.numerics import dequantize, quantize, requantize
 from fewbits.windows import average_pool, max_pool
 
 Values = Mapping[str, NDArray[Any]]
-
-#: ops that put integers elsewhere and compute nothing.
-_MOVES = (
-    "DepthToSpace Expand Flatten Gather Identity MaxPool Reshape Slice SpaceToDepth Split Squeeze "
-    "Tile Transpose Unsqueeze"
-)
 
 _POOLS = {"AveragePool": average_pool, "MaxPool": max_pool}
 
@@ -114,7 +108,7 @@ class Executor(Runnable):
         held = [self._encodings.get(name) for name in (*source, *outputs)]
         first = held[0] if held else None
         same = all(first is not None and e is not None and first.equals(e) for e in held)
-        return node.op_type in _MOVES.split() and same
+        return node.op_type in MOVING_OPS and same
 
     def _layer(self, layer: Layer, values: Values) -> NDArray[Any]:
         """Return `clip(round(s_w · s_a / s_out · (Σ (q_x − z_x) q_w + q_b)) + z_out)`."""

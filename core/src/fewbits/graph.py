@@ -9,6 +9,25 @@ from numpy.typing import NDArray
 
 WEIGHTED_OPS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 FUSABLE_ACTIVATIONS = frozenset({"Relu", "Clip", "Min"})
+#: ops that put numbers elsewhere and compute nothing.
+MOVING_OPS = frozenset(
+    {
+        "DepthToSpace",
+        "Expand",
+        "Flatten",
+        "Gather",
+        "Identity",
+        "MaxPool",
+        "Reshape",
+        "Slice",
+        "SpaceToDepth",
+        "Split",
+        "Squeeze",
+        "Tile",
+        "Transpose",
+        "Unsqueeze",
+    }
+)
 
 
 @dataclass(frozen=True)

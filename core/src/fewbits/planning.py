@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from fewbits.errors import DataError, RecipeError
+from fewbits.errors import DataError, PluginError, RecipeError
 from fewbits.interfaces import Algorithm, Quantizer
 from fewbits.model import Model, Stage
 from fewbits.recipe import Recipe, Step
@@ -48,7 +49,7 @@ def plan(
 
     Raises:
         RecipeError: an unknown step or option (the hint names the nearest), or a wrong order.
-        PluginError: a component cannot be loaded.
+        PluginError: a component cannot be loaded, or a module that it requires is missing.
         DataError: a step needs calibration data and there is none.
     """
     if not recipe.steps:
@@ -56,12 +57,22 @@ def plan(
     planned = tuple(create(step.use, step.options, registry) for step in recipe.steps)
     check_order(model.stage, planned)
     for each in planned:
+        _check_modules(each)
         if each.algorithm.needs_calibration and not calibrated:
             raise DataError(
                 f"Step '{each.step.use}' needs calibration data, and none was given.",
                 hint="Add --calib-path with a folder of images or an npy/npz file.",
             )
     return planned
+
+
+def _check_modules(planned: Planned) -> None:
+    for module, source in planned.algorithm.requires.items():
+        if find_spec(module) is None:
+            raise PluginError(
+                f"Step '{planned.step.use}' needs {module}, which is not installed.",
+                hint=f"Run: pip install {source}",
+            )
 
 
 def create(use: str, options: Mapping[str, Any], registry: "Registry") -> Planned:

@@ -1,6 +1,7 @@
 """Runs a recipe: order, events, checkpoints."""
 
 from pathlib import Path
+from shutil import rmtree
 from typing import TYPE_CHECKING
 
 from fewbits import archive
@@ -55,12 +56,16 @@ def run(
     device = target if isinstance(target, Target) else registry.create("target", target, {})
     setting = Setting(registry, device, calibration, seed, threads, batch_size, recipe.level)
     held = resumed(model, planned, setting, checkpoint) if resume else model
+    if checkpoint is not None and not resume:
+        discard(checkpoint)
     done = len(held.history) - len(model.history)
     for index, each in enumerate(planned[done:], done):
         registry.before_step(step=each.step, index=index, total=len(planned), model=held)
-        held = perform(held, each, setting)
+        work = None if checkpoint is None else _folder(checkpoint) / f"{index}-{each.step.use}"
+        held = perform(held, each, setting, work=work)
         if checkpoint is not None:
             archive.write(held, checkpoint)
+            rmtree(_folder(checkpoint), ignore_errors=True)
         registry.after_step(
             step=each.step, index=index, total=len(planned), model=held, record=held.history[-1]
         )
@@ -68,5 +73,11 @@ def run(
 
 
 def discard(checkpoint: Path) -> None:
-    """Remove a checkpoint once the final archive is written."""
+    """Remove a checkpoint once the final archive is written, and what an unfinished step kept."""
     checkpoint.unlink(missing_ok=True)
+    rmtree(_folder(checkpoint), ignore_errors=True)
+
+
+def _folder(checkpoint: Path) -> Path:
+    """Return where steps keep what they need to go on, beside the checkpoint."""
+    return checkpoint.with_name(f"{checkpoint.name}.work")

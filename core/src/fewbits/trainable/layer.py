@@ -1,0 +1,173 @@
+"""A weighted layer whose weight, bias and step can be trained."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from fewbits.graph import Layer, constant
+from fewbits.kernels import from_blocks, in_channels
+from fewbits.model import Encoding, Model
+from fewbits.trainable.fakequant import fake_quantize_weight
+from fewbits.trainable.ops import OPS
+
+Arrays = Mapping[str, NDArray[np.floating]]
+
+
+@dataclass(frozen=True)
+class Classes:
+    """Which cross-layer factor each channel of a layer takes; number 0 is fixed at 1.
+
+    Args:
+        written: of each output channel, `(out,)`.
+        read: of each input channel, `(in,)`.
+    """
+
+    written: NDArray[np.int64]
+    read: NDArray[np.int64]
+
+
+class TrainableLayer(nn.Module):
+    """`W_q = s · clamp(round(W · f_out / f_in / s), ±q_max)`, `b_q = b · f_out`.
+
+    Parameters:
+
+    - `weight`: `W`, in full precision, in the layer's own layout.
+    - `bias`: `b`, `(out,)`, in full precision; none if the layer has none.
+    - `log_step`: `log(s / s_0)`, `(out,)` or one number; `s_0` is the step it starts with, so that
+      0 stands for it exactly.
+
+    Args:
+        layer: of the quantized graph.
+        model: the quantized model.
+        start: initializer name → weight or bias to start from instead of the graph's.
+        classes: which cross-layer factors its channels take.
+    """
+
+    def __init__(self, layer: Layer, model: Model, start: Arrays, classes: Classes) -> None:
+        super().__init__()
+        self.layer = layer
+        self.encoding: Encoding = model.encodings[str(layer.weight.name)]
+        self.weight = nn.Parameter(_laid_out(_tensor(layer.weight, start)))
+        self.bias = None if layer.bias is None else nn.Parameter(_tensor(layer.bias, start))
+        step = torch.tensor(self.encoding.scale)
+        self.log_step = nn.Parameter(torch.zeros_like(step))
+        self._first_step: Tensor
+        self.register_buffer("_first_step", step)
+        mask = model.masks.get(str(layer.weight.name))
+        self._mask: Tensor | None
+        self.register_buffer("_mask", None if mask is None else torch.tensor(mask))
+        out, into = _class_of_each_weight(layer, classes)
+        self._out: Tensor
+        self._in: Tensor
+        self._written: Tensor
+        self.register_buffer("_out", torch.tensor(out))
+        self.register_buffer("_in", torch.tensor(into))
+        self.register_buffer("_written", torch.tensor(classes.written))
+        self._scaled = bool(out.any() or into.any())
+
+    @property
+    def node(self) -> ir.Node:
+        """The node."""
+        return self.layer.node
+
+    @property
+    def step(self) -> Tensor:
+        """`s`, `(out,)` or one number."""
+        return self._first_step * self.log_step.exp()
+
+    def full_weight(self, factors: Tensor) -> Tensor:
+        """Return the weight before rounding, cross-layer factors applied, masked.
+
+        Args:
+            factors: the factor of each class, `(classes,)`.
+        """
+        weight: Tensor = self.weight
+        if self._scaled:
+            weight = weight * (factors[self._out] / factors[self._in])
+        return weight if self._mask is None else weight * self._mask
+
+    def full_bias(self, factors: Tensor) -> Tensor | None:
+        """Return the bias before rounding, cross-layer factors applied, `(out,)`."""
+        if self.bias is None or not self._scaled:
+            return self.bias
+        return self.bias * factors[self._written]
+
+    def forward(self, x: Tensor, factors: Tensor) -> Tensor:
+        """Return the layer's output before its activation, differentiable.
+
+        Args:
+            x: the input, on its grid.
+            factors: the factor of each class, `(classes,)`.
+        """
+        weight = fake_quantize_weight(
+            self.full_weight(factors), self._along_weight(self.step), self.encoding.qmax
+        )
+        (y,) = OPS[self.node.op_type](self.node, (x, weight, self.full_bias(factors)))
+        return y
+
+    def accumulate(self, x: Tensor, step: Tensor, factors: Tensor) -> Tensor:
+        """Return the sums of products and the bias, all whole numbers, as a device adds them up.
+
+        They are exact while they stay below 2^24.
+
+        Args:
+            x: the input's integers, zero point subtracted.
+            step: the input's step.
+            factors: the factor of each class, `(classes,)`.
+        """
+        ratio = self.full_weight(factors) / self._along_weight(self.step)
+        weight = ratio.round_().clamp_(-self.encoding.qmax, self.encoding.qmax)
+        bias = self.full_bias(factors)
+        if bias is not None:
+            bias = (bias.double() / (self.step * step).double()).round().float()
+        (y,) = OPS[self.node.op_type](self.node, (x, weight, bias))
+        return y
+
+    def along_output(self, parameter: Tensor, ndim: int) -> Tensor:
+        """Reshape one number per output channel so that it broadcasts over an output."""
+        if not parameter.ndim:
+            return parameter
+        if parameter.numel() < self.layer.out_channels:  # groups of a ConvTranspose share them
+            parameter = parameter.repeat(self.layer.groups)
+        shape = [1] * ndim
+        shape[1 if self.node.op_type.startswith("Conv") else ndim - 1] = -1
+        return parameter.reshape(shape)
+
+    def _along_weight(self, parameter: Tensor) -> Tensor:
+        if not parameter.ndim or self.encoding.axis is None:
+            return parameter
+        shape = [1] * self.weight.ndim
+        shape[self.encoding.axis] = -1
+        return parameter.reshape(shape)
+
+
+def _tensor(value: ir.Value, start: Arrays) -> Tensor:
+    array = start.get(str(value.name), constant(value))
+    return torch.tensor(np.asarray(array, np.float32))
+
+
+def _laid_out(weight: Tensor) -> Tensor:
+    """Return a weight as torch's fastest convolutions want it in memory."""
+    return weight.contiguous(memory_format=torch.channels_last) if weight.ndim == 4 else weight
+
+
+def _class_of_each_weight(
+    layer: Layer, classes: Classes
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the classes of the channels that each weight writes and reads, in its own layout.
+
+    Both broadcast to the weight.
+    """
+    kernel = (1,) * max(len(layer.weight.shape or ()) - 2, 0)
+    groups, inputs = layer.groups, in_channels(layer)
+    out = classes.written.reshape(groups, -1, 1, *kernel)
+    into = classes.read.reshape(groups, 1, -1, *kernel)
+    shape = (groups, layer.out_channels // groups, inputs // groups, *kernel)
+    wide = [np.ascontiguousarray(np.broadcast_to(part, shape)) for part in (out, into)]
+    first, second = (from_blocks(layer, part) for part in wide)
+    return first, second

@@ -1,0 +1,88 @@
+"""What is said of a training: figures, and what became of each layer."""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from fewbits.graph import constant
+from fewbits.model import Model
+from fewbits.numerics import quantize
+from fewbits.provenance import LayerNote, Report
+
+if TYPE_CHECKING:
+    from fewbits_qft.trainer import Round
+
+_NO_BETTER = "training made the network no better on the samples held out"
+
+
+def kept(model: Model, rounds: Sequence["Round"], best: "Round") -> Report:
+    """Return the report of a training whose result is dropped."""
+    notes = tuple(LayerNote(name, "kept", _NO_BETTER) for name in model.precisions)
+    summary = f"dropped, {_NO_BETTER}: {_change(rounds[0], rounds[-1])}"
+    return Report(False, summary, notes, _metrics(rounds, best))
+
+
+def trained(
+    model: Model, new: Model, rounds: Sequence["Round"], best: "Round", *, changed: bool
+) -> Report:
+    """Return the report of a training whose best state is taken.
+
+    Args:
+        model: before.
+        new: after.
+        rounds: all of them, the start first.
+        best: the one that was taken.
+        changed: whether the new model differs.
+    """
+    notes = tuple(_note(model, new, name) for name in model.precisions)
+    summary = f"best of {len(rounds) - 1} rounds is {best.number}: {_change(rounds[0], best)}"
+    return Report(changed, summary, notes, _metrics(rounds, best))
+
+
+def _change(first: "Round", last: "Round") -> str:
+    was, now = first.judged, last.judged
+    return (
+        f"held-out loss {was.loss:.4f} → {now.loss:.4f}, SNR {was.snr_db:.1f} → {now.snr_db:.1f} dB"
+    )
+
+
+def _metrics(rounds: Sequence["Round"], best: "Round") -> dict[str, Any]:
+    return {
+        "rounds": len(rounds) - 1,
+        "best_round": best.number,
+        "snr_db_before": round(rounds[0].judged.snr_db, 3),
+        "snr_db": round(best.judged.snr_db, 3),
+        "agreement_before": round(rounds[0].judged.agreement, 3),
+        "agreement": round(best.judged.agreement, 3),
+        "held_out_loss": [round(each.judged.loss, 6) for each in rounds],
+        "training_loss": [round(e.loss, 6) for e in rounds if not math.isnan(e.loss)],
+    }
+
+
+def _note(model: Model, new: Model, name: str) -> LayerNote:
+    """Say how far a layer went: its integers, its weight's steps and its output's step."""
+    weight, output = _names(model, name)
+    was, now = model.encodings[weight], new.encodings[weight]
+    before = quantize(_array(model, weight), was)
+    moved = float(np.mean(before != quantize(_array(new, weight), now)))
+    values: dict[str, Any] = {
+        "moved": round(moved, 6),
+        "weight_step": round(float(np.mean(now.scale / was.scale)), 6),
+    }
+    if output in model.encodings:
+        ratio = new.encodings[output].scale / model.encodings[output].scale
+        values["output_step"] = round(float(ratio), 6)
+    same = moved == 0.0 and all(value == 1.0 for value in list(values.values())[1:])
+    return LayerNote(name, "trained", "nothing moved to another integer" if same else "", values)
+
+
+def _names(model: Model, name: str) -> tuple[str, str]:
+    from fewbits.graph import layers
+
+    layer = next(each for each in layers(model.graph) if each.name == name)
+    return str(layer.weight.name), str(layer.output.name)
+
+
+def _array(model: Model, name: str) -> np.ndarray:
+    return np.asarray(constant(model.graph.initializers[name]), np.float32)

@@ -1,0 +1,162 @@
+"""The algorithm `qft`: finetunes every degree of freedom of a quantized network at once."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from fewbits.archive import content
+from fewbits.data import Dataset, take
+from fewbits.errors import DataError, ModelError
+from fewbits.graph import constant, layers
+from fewbits.interfaces import Algorithm, Context, Result
+from fewbits.model import Model, Stage
+from numpy.typing import NDArray
+
+from fewbits_qft import account
+from fewbits_qft.backbone import compared_tensors
+from fewbits_qft.options import QftOptions
+
+if TYPE_CHECKING:
+    import torch
+
+    from fewbits_qft.trainer import Task, Trainer
+
+_FEWEST = 2
+_QUARTER = 4
+
+
+class Qft(Algorithm):
+    """Quantization-aware finetuning without labels: the float network is the teacher."""
+
+    name = "qft"
+    stage = Stage.QUANTIZED
+    needs_calibration = True
+    requires: ClassVar[Mapping[str, str]] = {"torch": "'fewbits[qft]'"}
+    Options = QftOptions
+
+    def apply(self, model: Model, context: Context) -> Result:
+        """Return the model with its best state, or as it was where training made it no better.
+
+        Raises:
+            DataError: there is no calibration data, or too little.
+            ModelError: the model has no layers in integers, or an op that torch is not taught.
+            RecipeError: a layer or tensor that an option names does not exist.
+        """
+        from fewbits.trainable.memory import blocks_kept
+        from fewbits.trainable.writeback import trained_model
+
+        from fewbits_qft.devices import device_of, threads_limited
+        from fewbits_qft.processes import together
+        from fewbits_qft.trainer import Trainer, put_weights
+
+        device = device_of(self.options.device)
+        with blocks_kept(), threads_limited(context.threads), together(device) as processes:
+            task = self._task(model, context, device)
+            trainer = Trainer(task, self.options, device, processes)
+            self._train(trainer, context)
+            best = trainer.best_round
+            if best.number == 0:
+                return Result(model.copy(), account.kept(model, trainer.done, best))
+            processes.agree(trainer.best)
+            put_weights(task.network, trainer.best)
+            new = trained_model(task.network)
+        changed = content(new) != content(model)
+        return Result(new, account.trained(model, new, trainer.done, best, changed=changed))
+
+    def _task(self, model: Model, context: Context, device: "torch.device") -> "Task":
+        from fewbits.trainable.network import QuantizedNetwork
+
+        from fewbits_qft.samples import gathered
+        from fewbits_qft.teacher import teacher_for
+        from fewbits_qft.trainer import Task
+
+        options = self.options
+        compared = compared_tensors(model, options.loss_layer_names, options.loss_factors)
+        names = tuple(dict.fromkeys([*compared, *model.output_names]))
+        inputs = gathered(self._dataset(model, context))
+        train, held_out = self._parted(inputs, context.rng)
+        network = QuantizedNetwork(model, _start(model)).to(device)
+        teacher = teacher_for(model.at(Stage.OPTIMIZED), names, device, context.threads)
+        seed = int(context.rng.integers(2**32))
+        return Task(network, teacher, compared, model.output_names, train, held_out, seed)
+
+    def _dataset(self, model: Model, context: Context) -> Dataset:
+        """Return the samples to train on and to judge by.
+
+        Raises:
+            DataError: there are none, or one.
+            ModelError: there is nothing to train.
+        """
+        if not model.precisions:
+            raise ModelError(
+                f"{model.name} has no layer in integers to train.", hint="Leave the step out."
+            )
+        dataset = context.need_calibration(self.name)
+        if len(dataset) < _FEWEST:
+            raise DataError(
+                f"qft needs {_FEWEST} samples at least, and there are {len(dataset)}.",
+                hint="Give more with --calib-path, or leave --calib-count out.",
+            )
+        return take(dataset, min(len(dataset), self.options.dataset_size + self.options.val_images))
+
+    def _parted(
+        self, inputs: Mapping[str, NDArray[Any]], rng: np.random.Generator
+    ) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
+        """Return the samples to train on and those to judge by; all twice if none are held out."""
+        count = len(next(iter(inputs.values())))
+        held = min(self.options.val_images, count // _QUARTER)
+        order = rng.permutation(count)
+        train, judged = np.sort(order[held:]), np.sort(order[:held] if held else order)
+        return {n: x[train] for n, x in inputs.items()}, {n: x[judged] for n, x in inputs.items()}
+
+    def _train(self, trainer: "Trainer", context: Context) -> None:
+        """Train all rounds, those done before an interruption left out."""
+        from fewbits_qft.keeping import go_on, keep
+
+        about = f"{self.options.model_dump_json()} {trainer.task.seed}"
+        if not go_on(trainer, context.work, about):
+            trainer.start()
+        total = self.options.epochs * trainer.steps_a_round
+        while len(trainer.done) <= self.options.epochs:
+            before = (len(trainer.done) - 1) * trainer.steps_a_round
+            trainer.round(_Heard(context, before, total, trainer.best_round.judged.snr_db))
+            if context.work is not None and trainer.leads:
+                keep(trainer, context.work, about)
+
+
+class _Heard:
+    """Tells the run's progress of each batch.
+
+    Args:
+        context: the step's.
+        before: batches done in earlier rounds.
+        total: batches in all rounds.
+        snr_db: of the best state so far.
+    """
+
+    def __init__(self, context: Context, before: int, total: int, snr_db: float) -> None:
+        self._context, self._before, self._total, self._snr = context, before, total, snr_db
+
+    def __call__(self, done: int, loss: float) -> None:
+        label = f"qft (best {self._snr:.1f} dB, loss {loss:.3f})"
+        self._context.progress(label, self._before + done, self._total, "batches")
+
+
+def _start(model: Model) -> dict[str, NDArray[np.float32]]:
+    """Return the full-precision weights that round to what the model has, by name.
+
+    Where the float model has a weight of the same name and shape, the value nearest to it.
+    """
+    from fewbits.trainable.writeback import within_steps
+
+    full = model.at(Stage.OPTIMIZED).graph.initializers
+    found = {}
+    for layer in layers(model.graph):
+        name = str(layer.weight.name)
+        rounded, known = constant(layer.weight), constant(full.get(name))
+        if layer.name not in model.precisions or known is None or rounded is None:
+            continue
+        if known.shape == rounded.shape:
+            pair = np.asarray(known, np.float32), np.asarray(rounded, np.float32)
+            found[name] = within_steps(*pair, model.encodings[name])
+    return found
