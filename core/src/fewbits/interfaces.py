@@ -68,6 +68,8 @@ class Context:
         progress: to be called as `progress(label, done, total, unit)`.
         threads: how many threads to use; None lets the runtime choose.
         batch_size: samples per run of the network.
+        work: a folder that outlives an interruption, for what a long step needs to go on from
+            when the run is resumed; it need not exist yet. None when the run keeps nothing.
     """
 
     target: "Target"
@@ -77,6 +79,7 @@ class Context:
     progress: Progress = silent
     threads: int | None = None
     batch_size: int = 4
+    work: Path | None = None
 
     def need_calibration(self, who: str) -> Dataset:
         """Return the calibration data.
@@ -144,11 +147,14 @@ class Algorithm(Configurable, ABC):
     for passes that work on a quantized model. `float_tolerance` is the relative difference of
     the float outputs that the pass promises to stay below; None promises nothing. Where options
     decide, `__init__` may set `needs_calibration` and `float_tolerance` on the instance.
+    `requires` names the modules that it imports only when it runs, each with what installs it; a
+    recipe with such a step is refused before anything runs where one is missing.
     """
 
     stage: ClassVar[Stage] = Stage.OPTIMIZED
     needs_calibration: bool = False
     float_tolerance: float | None = None
+    requires: ClassVar[Mapping[str, str]] = {}
 
     @abstractmethod
     def apply(self, model: Model, context: Context) -> Result:
@@ -205,6 +211,18 @@ class Target(Configurable, ABC):
     @abstractmethod
     def check(self, model: Model) -> Sequence[Finding]:
         """Return everything that the target cannot run or runs in float."""
+
+    def spread(self, model: Model, modes: Mapping[str, Precision]) -> Mapping[str, Precision]:
+        """Return the modes that this device needs where single nodes are given those of `modes`.
+
+        A step that chooses modes by itself asks this, so that a device on which 16 bits bind the
+        neighbours can say so. By default nothing binds.
+
+        Args:
+            model: the network, in float.
+            modes: node name → precision mode.
+        """
+        return modes
 
     @abstractmethod
     def emulator(self, model: Model, threads: int | None = None) -> Runnable:
