@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from fewbits.options import Options
     from fewbits.preprocess import Preprocess
     from fewbits.recipe import Recipe, Step
+    from fewbits.tuner import tune
 
 __version__ = "0.1.0"
 
@@ -37,6 +38,7 @@ __all__ = [
     "parse",
     "replay",
     "save",
+    "tune",
 ]
 
 _HOMES = {
@@ -51,6 +53,7 @@ _HOMES = {
     "Stage": "model",
     "Step": "recipe",
     "hookimpl": "hookspecs",
+    "tune": "tuner",
 }
 
 

@@ -122,7 +122,7 @@ def _default(compression: int, registry: "Registry", images: int, allow: bool) -
         why = "; ".join(fault.what for fault in faults)
         reasons.append(f"Not optimization level {optimization}: {why} ({remedies}).")
     last = level(DEFAULTS[-1], compression)
-    if not allow and _of_compression(last, registry):
+    if not allow and unmet_by_quantizer(last, registry):
         raise _refusal(last, unmet(last, registry, images), registry, images)
     return _explained(lowered(last, registry, images), reasons)
 
@@ -185,8 +185,8 @@ def _clause(sentence: str) -> str:
     return (sentence[:1].lower() + sentence[1:]).rstrip(".")
 
 
-def _of_compression(asked: Level, registry: "Registry") -> list[Unmet]:
-    """Return what keeps the compression level's quantizer from running."""
+def unmet_by_quantizer(asked: Level, registry: "Registry") -> list[Unmet]:
+    """Return what keeps a compression level from running: its quantizer."""
     quantizers = [s for s in asked.steps if s.use in ("quantize", "mixed_precision")]
     return [fault for step in quantizers if (fault := missing(step, registry))]
 

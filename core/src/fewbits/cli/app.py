@@ -20,6 +20,7 @@ from fewbits.errors import FewbitsError, RecipeError
 COMMANDS = {
     "parse": ("fewbits.cli.parse", "Read a network and write an archive at stage parsed."),
     "optimize": ("fewbits.cli.optimize", "Run a recipe: calibrate, improve, quantize."),
+    "tune": ("fewbits.cli.tune", "Find the smallest model that loses little enough."),
     "eval": ("fewbits.cli.evaluate", "Measure a model on data, float or emulated."),
     "compile": ("fewbits.cli.compile", "Write the file that the target runs."),
     "replay": ("fewbits.cli.replay", "Run an archive's history again and compare digests."),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from fewbits.cli.progress import ProgressPlugin
     from fewbits.plugins import PluginRecord, Registry
 
 _PROGRESS = "fewbits.cli.progress"
@@ -31,6 +32,7 @@ class Session:
         self._disabled: set[str] = set()
         self._warned: set[str] = set()
         self._log = _WarningLines(self)
+        self._reporter: ProgressPlugin | None = None
 
     def close(self) -> None:
         """Stop listening to what the library logs."""
@@ -72,13 +74,20 @@ class Session:
             return
         from fewbits.cli.progress import ProgressPlugin
 
-        reporter = ProgressPlugin(sys.stderr)
+        self._reporter = reporter = ProgressPlugin(sys.stderr)
         self.registry.register(reporter, _PROGRESS)
         try:
             yield
         finally:
             reporter.close()
+            self._reporter = None
             self.registry.unregister(_PROGRESS)
+
+    def note(self, message: str) -> None:
+        """Print a line on stderr while long work goes on; bars that are shown give way to it."""
+        if self._reporter is not None:
+            self._reporter.close()
+        typer.echo(message, err=True)
 
     @contextmanager
     def working(self, what: str) -> Iterator[None]:

@@ -42,7 +42,7 @@ def info(
 
 def summary(model: "Model") -> dict[str, Any]:
     """Return what there is to say of a model, JSON-able."""
-    from fewbits.cli.cost import cost
+    from fewbits.cost import cost
 
     counted = cost(model)
     return {

@@ -120,14 +120,16 @@ def optimize(
         _show(done, path)
 
 
-def prepare_checkpoint(path: Path, *, resume: bool, restart: bool) -> Path:
+def prepare_checkpoint(
+    path: Path, *, resume: bool, restart: bool, ending: str = ".checkpoint"
+) -> Path:
     """Return the checkpoint's path beside the output, dealing with one that stands there.
 
     Raises:
         UsageError: an interrupted run left a checkpoint and nobody said what to do with it, or
             it should be resumed and there is none.
     """
-    checkpoint = path.with_name(path.name + ".checkpoint")
+    checkpoint = path.with_name(path.name + ending)
     if resume and restart:
         raise UsageError("--resume and --restart exclude each other.", hint="Give one of them.")
     if resume and not checkpoint.exists():

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from fewbits import api
 from fewbits.atomic import write_bytes
-from fewbits.cli.cost import cost
+from fewbits.cost import cost
 from fewbits.data import Dataset
 from fewbits.errors import DataError
 from fewbits.evaluation import Evaluation

@@ -1,0 +1,333 @@
+"""`fewbits tune`: the smallest model that loses little enough, found by trying levels."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fewbits.cli.common import BatchSize, Json, NoPlugin, Quiet, Seed, Threads, command, session_of
+from fewbits.cli.evaluate import DataCount, DataPath, make_evaluators
+from fewbits.cli.flags import (
+    CalibCount,
+    EndNodes,
+    HwArch,
+    InputShape,
+    Name,
+    Output,
+    ParseFlags,
+    PreprocessText,
+    Run,
+    Source,
+    StartNodes,
+)
+from fewbits.cli.optimize import finish, prepare_checkpoint, start_of
+from fewbits.cli.source import check_output, open_model, output_path, settings
+from fewbits.errors import UsageError
+
+if TYPE_CHECKING:
+    from fewbits.cli.common import Session
+    from fewbits.interfaces import Evaluator
+    from fewbits.model import Model
+    from fewbits.tuner import Tuned
+    from fewbits.tuning import Goal, Trial
+
+app = command()
+
+#: what the trials of a search are called behind the archive's name; the best so far lies beside.
+TRIALS = ".tune.json"
+
+CalibrationPath = Annotated[
+    str,
+    typer.Option(
+        "--calib-path",
+        metavar="PATH",
+        help="Unlabelled samples to calibrate on, others than those to measure on.",
+    ),
+]
+MaxDrop = Annotated[
+    float | None,
+    typer.Option(
+        "--max-drop",
+        metavar="POINTS",
+        min=0,
+        help="The most that the evaluator's headline may lose against full precision; takes "
+        "labels.",
+    ),
+]
+MinSnr = Annotated[
+    float | None,
+    typer.Option(
+        "--min-snr",
+        metavar="DB",
+        help="In place of --max-drop: the least mean SNR of the outputs; takes no labels.",
+    ),
+]
+EvaluatorName = Annotated[
+    str | None,
+    typer.Option(
+        "--evaluator",
+        metavar="NAME[:OPTIONS]",
+        help="Whose headline --max-drop means. Default: classification (top1).",
+    ),
+]
+OptimizationLevels = Annotated[
+    str | None,
+    typer.Option(
+        "--levels",
+        metavar="N,N",
+        help="Optimization levels to try, from cheap to dear. Default: 0,1,2 as far as they can "
+        "run.",
+    ),
+]
+Compressions = Annotated[
+    str | None,
+    typer.Option(
+        "--compressions",
+        metavar="N,N",
+        help="Compression levels to try. Default: 0,1,2,3,4,5 as far as they can run.",
+    ),
+]
+TimeLimit = Annotated[
+    float | None,
+    typer.Option(
+        "--time-limit",
+        metavar="MINUTES",
+        min=0,
+        help="Begin no trial after this time; the best so far wins.",
+    ),
+]
+
+
+@app.command("tune")
+def tune(
+    ctx: typer.Context,
+    file: Source,
+    calib_path: CalibrationPath,
+    data_path: DataPath,
+    max_drop: MaxDrop = None,
+    min_snr: MinSnr = None,
+    evaluator: EvaluatorName = None,
+    levels: OptimizationLevels = None,
+    compressions: Compressions = None,
+    time_limit: TimeLimit = None,
+    calib_count: CalibCount = None,
+    data_count: DataCount = None,
+    preprocess: PreprocessText = None,
+    save_recipe: Annotated[
+        Path | None,
+        typer.Option("--save-recipe", metavar="FILE", help="Write the winner's steps as TOML."),
+    ] = None,
+    output: Output = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an interrupted search.")
+    ] = False,
+    restart: Annotated[
+        bool,
+        typer.Option(
+            "--restart",
+            help="Begin from the parsed network again: drop later stages and any checkpoint.",
+        ),
+    ] = False,
+    hw_arch: HwArch = "cpu",
+    seed: Seed = 0,
+    threads: Threads = None,
+    batch_size: BatchSize = 4,
+    name: Name = None,
+    start_node_names: StartNodes = None,
+    end_node_names: EndNodes = None,
+    input_shape: InputShape = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    no_plugin: NoPlugin = None,
+) -> None:
+    """Find the smallest model that loses little enough.
+
+    Tries optimization and compression levels from cheap to dear: within the goal it compresses
+    more, outside it optimizes more. Ends with the archive of the smallest model within the goal,
+    and a table of all that was tried. The winner is chosen on --data-path: measure it on other
+    samples before its figure is trusted.
+    """
+    session = session_of(ctx)
+    path = output_path(output, file, name or file.stem)
+    check_output(path, file)
+    trials = prepare_checkpoint(path, resume=resume, restart=restart, ending=TRIALS)
+    flags = ParseFlags(start_node_names, end_node_names, input_shape, preprocess, name)
+    model = start_of(open_model(session, file, flags), file, flags, restart=restart)
+    search = {
+        "max_drop": max_drop,
+        "min_snr": min_snr,
+        "evaluator": one_evaluator(session, evaluator),
+        "optimization_levels": numbers(levels, "--levels"),
+        "compression_levels": numbers(compressions, "--compressions"),
+        "time_limit": None if time_limit is None else 60 * time_limit,
+        "data_count": data_count,
+        "resume": resume,
+    }
+    run = Run(calib_path, calib_count, hw_arch, seed, threads, batch_size)
+    quietly = json or quiet
+    tuned = run_search(session, model, data_path, run, search, trials, quiet=quietly)
+    if save_recipe is not None:
+        tuned.recipe.save(save_recipe)
+    finish(session, tuned.model, path, trials)
+    discard(trials)
+    if json:
+        print_json(tuned, path)
+    elif not quiet:
+        show(tuned, path)
+
+
+def numbers(text: str | None, option: str) -> tuple[int, ...] | None:
+    """Return the levels in a list with commas; None for no text.
+
+    >>> numbers("-100,0, 2", "--levels")
+    (-100, 0, 2)
+
+    Raises:
+        UsageError: it is no such list.
+    """
+    if text is None:
+        return None
+    words = [word.strip() for word in text.split(",")]
+    if not all(word.removeprefix("-").isdecimal() for word in words):
+        raise UsageError(f"{option} '{text}' is no list of levels.", hint="Write 0,1,2.")
+    return tuple(map(int, words))
+
+
+def one_evaluator(session: "Session", text: str | None) -> "Evaluator | None":
+    """Return the evaluator that was asked for; None for the default."""
+    made = make_evaluators(session, [text] if text is not None else None)
+    return made[0] if made else None
+
+
+def discard(trials: Path) -> None:
+    """Remove what a search leaves while it runs: its trials and the best so far."""
+    for each in (trials, _best_of(trials)):
+        each.unlink(missing_ok=True)
+
+
+def _best_of(trials: Path) -> Path:
+    return trials.with_suffix("")
+
+
+def run_search(
+    session: "Session",
+    model: "Model",
+    data_path: str,
+    run: Run,
+    search: Mapping[str, Any],
+    trials: Path,
+    *,
+    quiet: bool,
+) -> "Tuned":
+    """Run the search; each trial is told on stderr, and all are shown if none fits.
+
+    Raises:
+        FewbitsError: as `fewbits.tune`.
+    """
+    from fewbits.tuner import tune as find
+    from fewbits.tuning import NothingFitsError
+
+    assert run.calib_path is not None
+    if not search["resume"]:
+        discard(trials)
+    session.checkpoint = trials
+    try:
+        with session.progress():
+            return find(
+                model,
+                run.calib_path,
+                data_path,
+                count=run.calib_count,
+                checkpoint=_best_of(trials),
+                watch=None if session.quiet else lambda trial: session.note(line(trial)),
+                **settings(session, run),
+                **search,
+            )
+    except NothingFitsError as error:
+        if not quiet:
+            show_trials(error.trials, error.goal)
+        raise
+
+
+def line(trial: "Trial") -> str:
+    """Return a trial in one line, for stderr while the search goes on."""
+    from fewbits.cli import render
+
+    if trial.fault:
+        return f"{trial.name}: {trial.fault}"
+    lost = "" if trial.drop is None else f", drop {render.cell(trial.drop)}"
+    verdict = "within" if trial.within else "not within"
+    return f"{trial.name}: {render.cell(trial.value)}{lost}: {verdict} the goal"
+
+
+def show_trials(trials: "Sequence[Trial]", goal: "Goal", best: "Trial | None" = None) -> None:
+    """Print a table of everything that was tried; the winner is marked."""
+    from fewbits.cli import render
+
+    figures = [goal.metric, *(["drop"] if goal.max_drop is not None else [])]
+    right = ["level", "compression", *figures, "SNR", "weights", "seconds"]
+    if goal.metric == "snr_db":
+        figures, right = [], [name for name in right if name != goal.metric]
+    columns = ["level", "compression", "steps", *figures, "SNR", "weights", "seconds", "goal"]
+    rows = [[_cells(trial, goal, best).get(name) for name in columns] for trial in trials]
+    render.table(columns, rows, right=right)
+
+
+def _cells(trial: "Trial", goal: "Goal", best: "Trial | None") -> dict[str, Any]:
+    """Return column → cell."""
+    from fewbits.cli.info import size_text
+
+    cells = {
+        "level": trial.optimization,
+        "compression": trial.compression,
+        "steps": ", ".join(step.partition(":")[0] for step in trial.steps),
+        "seconds": f"{trial.seconds:.1f}",
+    }
+    if trial.fault:
+        return cells | {"goal": trial.fault}
+    return cells | {
+        goal.metric: f"{trial.value:.2f} {goal.unit}".rstrip(),
+        "drop": "" if trial.drop is None else f"{trial.drop:.2f} {goal.unit}".rstrip(),
+        "SNR": f"{trial.metrics['fidelity']['snr_db']:.2f} dB",
+        "weights": size_text(trial.weight_bytes),
+        "goal": "smallest" if trial == best else "within" if trial.within else "missed",
+    }
+
+
+def show(tuned: "Tuned", path: Path) -> None:
+    """Print what was tried, who won, and what the figure is worth."""
+    from fewbits.cli import render
+
+    render.heading(tuned.model.name, f"{tuned.goal.name}, on {tuned.images} images")
+    for each in tuned.left_out:
+        render.text(each)
+    show_trials(tuned.trials, tuned.goal, tuned.best)
+    if not tuned.complete:
+        render.text("The time is over: a smaller model may exist.")
+    flags = " ".join(f"-p {shlex.quote(step)}" for step in tuned.best.steps)
+    render.text(f"Smallest: {tuned.best.name}: {flags}")
+    render.text(f"Wrote {path}")
+    render.text("It was chosen on these images: measure it on others before you trust its figure.")
+
+
+def print_json(tuned: "Tuned", path: Path) -> None:
+    """Print everything as JSON."""
+    from fewbits.cli import render
+    from fewbits.tuning import to_dict
+
+    goal = tuned.goal
+    render.print_json(
+        {
+            "model": tuned.model.name,
+            "archive": str(path),
+            "goal": {**vars(goal), "text": goal.name},
+            "images": tuned.images,
+            "complete": tuned.complete,
+            "left_out": list(tuned.left_out),
+            "trials": [to_dict(trial) | {"within": trial.within} for trial in tuned.trials],
+            "best": to_dict(tuned.best),
+            "recipe": tuned.recipe.to_toml(),
+        }
+    )
