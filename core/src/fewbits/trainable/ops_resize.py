@@ -47,14 +47,14 @@ class Axis:
     def places(self, node: ir.Node, mode: str) -> Places:
         """Return where between the old elements each new one lies, `(new,)`, in float32.
 
-        Rounding to float32 at each step decides ties of `nearest` as ONNX Runtime does.
+        Rounding to float32 at each step decides nearly all ties of `nearest` as ONNX Runtime does.
 
         Source: the ONNX operator Resize, `coordinate_transformation_mode`.
         """
         new, half = np.arange(self.new, dtype=np.float32), np.float32(0.5)
-        centred = np.asarray((new + half) / self.scale - half, np.float32)
+        centred = np.asarray(self._offset(mode) + (new + half) / self.scale - half, np.float32)
         match mode:
-            case "half_pixel":
+            case "half_pixel" | "half_pixel_symmetric":
                 return centred
             case "pytorch_half_pixel":
                 return centred if self.new > 1 else np.zeros_like(new)
@@ -62,10 +62,14 @@ class Axis:
                 return np.asarray(new / self.scale, np.float32)
             case "align_corners":
                 return np.asarray(new * np.float32(self.old - 1) / np.float32(max(self.new - 1, 1)))
-            case "half_pixel_symmetric":
-                shrunk = np.float32(self.new) / (self.scale * np.float32(self.old))
-                return np.asarray(centred + np.float32(self.old / 2) * (1 - shrunk), np.float32)
         raise unknown(node, f"with coordinate_transformation_mode={mode}")
+
+    def _offset(self, mode: str) -> np.float32:
+        """Return what puts the middles of old and new together, where the scale alone does not."""
+        if mode != "half_pixel_symmetric":
+            return np.float32(0)
+        stretch = np.float32(self.new) / np.float32(self.scale * np.float32(self.old))
+        return np.float32(np.float32(self.old / 2) * (1 - stretch))
 
 
 def resize(node: ir.Node, inputs: Inputs) -> Sequence[Tensor]:
@@ -120,13 +124,14 @@ def _nearest(node: ir.Node, x: Tensor, places: Mapping[Axis, Places]) -> Tensor:
     return x
 
 
-def _rounded(node: ir.Node, places: Places) -> Places:
-    """Return which element is meant by each place."""
+def _rounded(node: ir.Node, at: Places) -> NDArray[np.float64]:
+    """Return which element is meant by each place; halves are told apart in float64."""
+    places = at.astype(np.float64)
     match mode := text(node, "nearest_mode", "round_prefer_floor"):
         case "round_prefer_floor":
-            return np.asarray(np.ceil(places - np.float32(0.5)))
+            return np.asarray(np.ceil(places - 0.5))
         case "round_prefer_ceil":
-            return np.asarray(np.floor(places + np.float32(0.5)))
+            return np.asarray(np.floor(places + 0.5))
         case "floor":
             return np.asarray(np.floor(places))
         case "ceil":
