@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 _NO_BETTER = "training made the network no better on the samples held out"
 
 
+def locked(model: Model) -> Report:
+    """Return the report of a training in which nothing may move."""
+    notes = tuple(LayerNote(name, "kept", "everything is locked") for name in model.precisions)
+    return Report(False, "nothing moved: every degree of freedom is locked", notes)
+
+
 def kept(model: Model, rounds: Sequence["Round"], best: "Round") -> Report:
     """Return the report of a training whose result is dropped."""
     notes = tuple(LayerNote(name, "kept", _NO_BETTER) for name in model.precisions)

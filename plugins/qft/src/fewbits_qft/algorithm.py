@@ -49,6 +49,8 @@ class Qft(Algorithm):
         from fewbits_qft.processes import together
         from fewbits_qft.trainer import Trainer, put_weights
 
+        if not self.options.train:
+            return Result(model.copy(), account.locked(model))
         device = device_of(self.options.device)
         with blocks_kept(), threads_limited(context.threads), together(device) as processes:
             task = self._task(model, context, device)
