@@ -111,6 +111,10 @@ class Walk:
         """Return the number of layers."""
         return len(self.names)
 
+    def layer(self, name: str) -> Layer:
+        """Return one of the layers that are visited."""
+        return self._piece.layers[name]
+
     @property
     def model(self) -> Model:
         """The model with what was replaced so far; the one given if nothing was."""

@@ -1,0 +1,172 @@
+"""Bias correction: exact on its own data, kept on other data, layer after layer."""
+
+import numpy as np
+import pytest
+from fewbits.builtin.cpu import CpuTarget
+from fewbits.builtin.uniform import UniformOptions, UniformQuantizer
+from fewbits.errors import DataError, RecipeError
+from fewbits.graph import layers
+from fewbits.model import Model, Stage
+from fewbits.outputmeans import column_means, float_output_means, output_means
+from fewbits.runtime import Session
+from fewbits.testing import toys
+from fewbits.testing.inspection import context
+from fewbits.walk import Walk
+from fewbits_ibc.algorithm import Ibc, IbcOptions
+from fewbits_ibc.shift import model_shifts
+
+WITH_BIASES = [name for name in toys.TOYS if name != "matmul"]
+
+
+def quantized(model: Model, precision: str = "a8_w4", **options) -> Model:
+    step = UniformQuantizer(UniformOptions(precision=precision, **options))
+    return step.apply(model, ready(model)).model
+
+
+def ready(model: Model, count: int = 32, seed: int = 0):
+    return context(CpuTarget(), toys.calibration(model, count, seed))
+
+
+def size(shifts) -> float:
+    return float(np.sqrt(sum(np.sum(s**2) for s in shifts.values())))
+
+
+def pre_activations(network, inputs, model):
+    """Run a network with every layer's output in front of its activation among its outputs."""
+    copy = network.clone()
+    named = {layer.name: layer.node.outputs[0].name for layer in layers(model.graph)}
+    values = {v.name: v for node in copy.graph for v in node.outputs}
+    extra = [values[name] for name in named.values()]
+    copy.graph.outputs.extend(v for v in extra if not v.is_graph_output())
+    seen = Session(copy, threads=1).run(inputs)
+    return {layer: seen[name] for layer, name in named.items()}
+
+
+def channel_means(array) -> np.ndarray:
+    axes = (0, *range(2, array.ndim))
+    return array.mean(axis=axes, dtype=np.float64)
+
+
+@pytest.mark.parametrize("toy", WITH_BIASES)
+def test_means_agree_with_the_mean_of_what_the_float_network_computes(toy):
+    model = toys.TOYS[toy]()
+    setting = ready(model, 10)
+    names = [layer.name for layer in layers(model.graph)]
+    found = float_output_means(model, names, setting)
+    seen = pre_activations(model.network, setting.calibration.inputs, model)
+    for name in names:
+        np.testing.assert_allclose(found[name], channel_means(seen[name]), atol=2e-6)
+
+
+@pytest.mark.parametrize("precision", ["a8_w4", "a16_w8"])
+@pytest.mark.parametrize("toy", WITH_BIASES)
+def test_the_quantized_mean_is_that_of_running_the_layer(toy, precision):
+    """`W·E[x̂] + b` against a float convolution of every dequantized sample."""
+    model = quantized(toys.TOYS[toy](), precision)
+    data = toys.calibration(model, 6, seed=1)
+    with Walk(model, data, reference=False, threads=1) as walk:
+        for visit in walk:
+            means = column_means(visit.layer, visit.source)
+            found = output_means(visit.layer, visit.weight, means)
+            x = np.concatenate([visit.source.real(q) for q in visit.source.batches()])
+            node = visit.layer.node
+            z = run_node(node, x, visit.weight)
+            np.testing.assert_allclose(found, channel_means(z), atol=1e-5)
+
+
+def run_node(node, x, weight):
+    """Run one weighted op without bias in ONNX Runtime."""
+    import onnx_ir as ir
+    from fewbits.graph import add_constant
+
+    source = ir.Value(name="x", shape=ir.Shape(x.shape), type=ir.TensorType(ir.DataType.FLOAT))
+    graph = ir.Graph([source], [], nodes=[], opset_imports={"": 21}, name="one")
+    held = add_constant(graph, "w", weight)
+    new = ir.node(node.op_type, [source, held], attributes=dict(node.attributes))
+    new.outputs[0].name, new.outputs[0].type = "y", ir.TensorType(ir.DataType.FLOAT)
+    graph.append(new)
+    graph.outputs.append(new.outputs[0])
+    return Session(ir.Model(graph, ir_version=10), threads=1).run({"x": x})["y"]
+
+
+@pytest.mark.parametrize("toy", ["residual", "concat", "conv_transpose", "gemm", "conv1d"])
+def test_on_its_own_data_half_a_step_of_the_bias_is_left_at_most(toy):
+    model = quantized(toys.TOYS[toy](), bias_correction=False)
+    setting = ready(model)
+    corrected = Ibc(IbcOptions(snr_samples=0)).apply(model, setting).model
+    left = model_shifts(corrected, setting)
+    assert size(left) < size(model_shifts(model, setting)) / 10
+    for layer in layers(corrected.graph):
+        step = corrected.encodings[str(layer.bias.name)].scale
+        assert (np.abs(left[layer.name]) <= 0.5001 * step).all()
+
+
+def test_on_other_data_the_shift_is_smaller():
+    for toy in ("conv_chain", "residual", "depthwise"):
+        model = quantized(toys.TOYS[toy](), bias_correction=False)
+        corrected = Ibc().apply(model, ready(model, 256)).model
+        other = ready(model, 256, seed=1)
+        assert size(model_shifts(corrected, other)) < size(model_shifts(model, other)) / 3
+
+
+def test_later_layers_see_the_earlier_corrections():
+    """With everything upstream left as it was, the last bias would come out differently."""
+    model = quantized(toys.conv_chain(), bias_correction=False)
+    setting = ready(model)
+    last = list(model.precisions)[-1]
+    whole = Ibc().apply(model, setting).model
+    alone = Ibc(IbcOptions(layers=(last,))).apply(model, setting).model
+    biases = [
+        layer.bias.const_value.numpy()
+        for each in (whole, alone)
+        for layer in layers(each.graph)
+        if layer.name == last
+    ]
+    assert not np.array_equal(*biases)
+
+
+def test_weights_and_activation_encodings_stay():
+    model = quantized(toys.residual())
+    new = Ibc().apply(model, ready(model)).model
+    biases = {str(layer.bias.name) for layer in layers(new.graph)}
+    for name, encoding in model.encodings.items():
+        assert new.encodings[name].equals(encoding)
+    for name, value in model.graph.initializers.items():
+        if name not in biases:
+            same = new.graph.initializers[name].const_value.numpy()
+            np.testing.assert_array_equal(same, value.const_value.numpy())
+
+
+def test_layers_without_a_bias_get_one():
+    model = quantized(toys.shared_weights(), bias_correction=False)
+    assert any(layer.bias is None for layer in layers(model.graph))
+    new = Ibc().apply(model, ready(model)).model
+    assert all(layer.bias is not None for layer in layers(new.graph))
+    assert new.stage is Stage.QUANTIZED
+
+
+def test_the_report_has_shift_and_noise_by_layer():
+    model = quantized(toys.residual(), bias_correction=False)
+    report = Ibc().apply(model, ready(model)).report
+    for note in report.layers:
+        assert note.action == "corrected"
+        assert note.values["shift_after"] < note.values["shift_before"]
+        assert {"snr_before_db", "snr_after_db"} <= note.values.keys()
+    assert report.metrics["layers"] == len(model.precisions)
+    quiet = Ibc(IbcOptions(snr_samples=0)).apply(model, ready(model)).report
+    assert all("snr_after_db" not in note.values for note in quiet.layers)
+
+
+def test_a_matmul_is_left_alone_with_the_reason():
+    model = quantized(toys.matmul())
+    result = Ibc().apply(model, ready(model))
+    assert not result.report.changed
+    assert {note.reason for note in result.report.layers} == {"a MatMul has no bias"}
+
+
+def test_wrong_names_and_counts_are_refused():
+    model = quantized(toys.gemm())
+    with pytest.raises(RecipeError, match="no layer matches 'cnv'"):
+        Ibc(IbcOptions(layers=("cnv",))).apply(model, ready(model))
+    with pytest.raises(DataError, match="fewer than the 64 asked for"):
+        Ibc(IbcOptions(samples=64)).apply(model, ready(model))
