@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from fewbits.errors import FewbitsError
+from fewbits.processes import leads
 
 _HINTS = {
     errno.ENOSPC: "The disk is full: make room, or write to another disk.",
@@ -29,13 +30,14 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """Give a file to write into that takes the place of `path` when the block ends well.
 
     The bytes go to a temporary file beside `path`, reach the disk, and are renamed; a block that
-    raises leaves `path` as it was and nothing beside it.
+    raises leaves `path` as it was and nothing beside it. Of processes that share a run only the
+    first writes; in the others the bytes go nowhere.
 
     Raises:
         FewbitsError: the system cannot write there; the hint says what to do.
     """
     try:
-        with _temporary(path) as file:
+        with _temporary(path) if leads() else tempfile.TemporaryFile() as file:
             yield file
     except OSError as error:
         reason = error.strerror or str(error)

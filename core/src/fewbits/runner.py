@@ -10,6 +10,7 @@ from fewbits.execution import Setting, perform
 from fewbits.interfaces import Target
 from fewbits.model import Model
 from fewbits.planning import plan
+from fewbits.processes import leads
 from fewbits.recipe import Recipe
 from fewbits.resuming import resumed
 
@@ -65,7 +66,8 @@ def run(
         held = perform(held, each, setting, work=work)
         if checkpoint is not None:
             archive.write(held, checkpoint)
-            rmtree(_folder(checkpoint), ignore_errors=True)
+            if leads():
+                rmtree(_folder(checkpoint), ignore_errors=True)
         registry.after_step(
             step=each.step, index=index, total=len(planned), model=held, record=held.history[-1]
         )
@@ -74,6 +76,8 @@ def run(
 
 def discard(checkpoint: Path) -> None:
     """Remove a checkpoint once the final archive is written, and what an unfinished step kept."""
+    if not leads():
+        return
     checkpoint.unlink(missing_ok=True)
     rmtree(_folder(checkpoint), ignore_errors=True)
 

@@ -4,6 +4,8 @@ Nothing but typer is imported here; a command's module is imported when the comm
 """
 
 import importlib
+import os
+import sys
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -15,6 +17,7 @@ import fewbits
 from fewbits.cli.common import HELP_SETTINGS, NoPlugin, Session, session_of
 from fewbits.cli.text import leave_text_alone
 from fewbits.errors import FewbitsError, RecipeError
+from fewbits.processes import leads
 
 #: command → (module with its Typer app `app`, summary), in the order of the workflow.
 COMMANDS = {
@@ -163,5 +166,10 @@ def _main_options(
 
 
 def main() -> None:
-    """Run the command line; the entry point of the `fewbits` script."""
+    """Run the command line; the entry point of the `fewbits` script.
+
+    Of processes that share a run only the first prints results.
+    """
+    if not leads():
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     build_command(app)(prog_name="fewbits")
