@@ -46,11 +46,16 @@ class TrainableLayer(nn.Module):
         model: the quantized model.
         start: initializer name → weight or bias to start from instead of the graph's.
         classes: which cross-layer factors its channels take.
+
+    Attributes:
+        coarse: compute products in bfloat16 while training; depthwise layers, whose gradients are
+            slower in it, stay in float32.
     """
 
     def __init__(self, layer: Layer, model: Model, start: Arrays, classes: Classes) -> None:
         super().__init__()
         self.layer = layer
+        self.coarse = False
         self.encoding: Encoding = model.encodings[str(layer.weight.name)]
         self.weight = nn.Parameter(_laid_out(_tensor(layer.weight, start)))
         self.bias = None if layer.bias is None else nn.Parameter(_tensor(layer.bias, start))
@@ -107,8 +112,13 @@ class TrainableLayer(nn.Module):
         weight = fake_quantize_weight(
             self.full_weight(factors), self._along_weight(self.step), self.encoding.qmax
         )
-        (y,) = OPS[self.node.op_type](self.node, (x, weight, self.full_bias(factors)))
-        return y
+        bias = self.full_bias(factors)
+        if not self.coarse or 1 < self.layer.groups == self.layer.out_channels:
+            (y,) = OPS[self.node.op_type](self.node, (x, weight, bias))
+            return y
+        inputs = [None if each is None else each.bfloat16() for each in (x, weight, bias)]
+        (y,) = OPS[self.node.op_type](self.node, inputs)
+        return y.float()
 
     def accumulate(self, x: Tensor, step: Tensor, factors: Tensor) -> Tensor:
         """Return the sums of products and the bias, all whole numbers, as a device adds them up.

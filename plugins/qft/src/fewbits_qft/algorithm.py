@@ -78,6 +78,10 @@ class Qft(Algorithm):
         inputs = gathered(self._dataset(model, context))
         train, held_out = self._parted(inputs, context.rng)
         network = QuantizedNetwork(model, _start(model)).to(device)
+        for part in network.layers.values():
+            part.coarse = options.dtype == "bfloat16" or (
+                options.dtype == "auto" and device.type == "cuda"
+            )
         teacher = teacher_for(model.at(Stage.OPTIMIZED), names, device, context.threads)
         seed = int(context.rng.integers(2**32))
         return Task(network, teacher, compared, model.output_names, train, held_out, seed)
