@@ -31,12 +31,12 @@ SCALES = torch.tensor([1.0, 1.0, 1.7, 0.6])
 FURTHER = {"pads": [1, 0, 1, 0], "strides": [1, 2], "output_padding": [0, 1]}
 PADDED = {"kernel_shape": [3, 2], "strides": [2, 2], "pads": [1, 0, 0, 1], "ceil_mode": 1}
 FORMS = [
-    ("Conv", [X, (2, 1, 3, 3), (2,)], {"group": 2, "pads": [1, 0, 2, 1], "strides": [2, 1]}),
+    ("Conv", [SMALL, (2, 1, 3, 3), (2,)], {"group": 2, "pads": [1, 0, 2, 1], "strides": [2, 1]}),
     ("ConvTranspose", [SMALL, (2, 2, 3, 2), (2,)], {"pads": [0, 1, 1, 0], "strides": [2, 2]}),
     ("ConvTranspose", [SMALL, (2, 1, 3, 2)], FURTHER),
     ("Gemm", [(4, 3), (2, 4), (2,)], {"transA": 1, "transB": 1, "alpha": 0.5, "beta": 2.0}),
     ("LayerNormalization", [(2, 3, 4), (1, 4), (3, 1)], {"axis": 1}),
-    ("InstanceNormalization", [X, (2,), (2,)], {}),
+    ("InstanceNormalization", [SMALL, (2,), (2,)], {}),
     ("LpNormalization", [(3, 4)], {"axis": 1, "p": 2}),
     ("LRN", [X], {"size": 3, "alpha": 0.5}),
     ("PRelu", [X, (2, 1, 1)], {}),
@@ -45,10 +45,11 @@ FORMS = [
     ("Shrink", [(3, 4)], {"bias": 0.1}),
     ("ThresholdedRelu", [(3, 4)], {"alpha": 0.3}),
     ("Clip", [(3, 4), torch.tensor(-0.3), torch.tensor(0.6)], {}),
+    ("Clip", [(3, 4), drawn(3, 1) - 1, drawn(1, 4) + 1], {}),
     ("Pow", [positive(3, 4), torch.tensor(2.5)], {}),
     ("Mean", [(3, 4), (4,)], {}),
     ("MaxPool", [X], PADDED),
-    ("AveragePool", [X], PADDED),
+    ("AveragePool", [(1, 1, 4, 4)], PADDED),
     ("AveragePool", [X], {"kernel_shape": [2, 2], "dilations": [2, 1], "pads": [1, 1, 1, 1]}),
     ("ReduceProd", [positive(2, 3, 2), ints(0, 2)], {}),
     ("ReduceLogSum", [positive(2, 3, 2), ints(-1)], {"keepdims": 0}),

@@ -94,7 +94,12 @@ def mean(node: ir.Node, inputs: Inputs) -> Sequence[Tensor]:
 def clip(node: ir.Node, inputs: Inputs) -> Sequence[Tensor]:
     """Keep between two bounds, each of which may be left out."""
     x, low, high = given(inputs, 0), optional(inputs, 1), optional(inputs, 2)
-    return (x if low is None and high is None else torch.clamp(x, low, high),)
+    if low is None and high is None:
+        return (x,)
+    if any(b is not None and (b.requires_grad or not b.is_cpu) for b in (low, high)):
+        return (torch.clamp(x, low, high),)
+    plain = (None if b is None else b.item() for b in (low, high))  # several times faster
+    return (torch.clamp(x, *plain),)
 
 
 def parametric_relu(node: ir.Node, inputs: Inputs) -> Sequence[Tensor]:
