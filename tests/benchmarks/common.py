@@ -1,6 +1,7 @@
 """What the benchmarks share: the networks, the images and how times are compared."""
 
 import importlib.util
+import json
 import statistics
 import time
 from collections.abc import Callable
@@ -8,10 +9,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 from fewbits.data import ArrayDataset
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 LITE0 = SHARED / "models" / "efficientnet_lite0.onnx"
+RESNET20 = SHARED / "models" / "resnet20_cifar10_bn.onnx"
 
 
 def judge() -> ModuleType:
@@ -29,6 +32,20 @@ def calibration(count: int = 256) -> ArrayDataset:
     """Return the first `count` of the calibration images, as the network takes them."""
     images, _ = judge().split()
     return ArrayDataset({"input": judge().normalized(images[:count])})
+
+
+def cifar() -> tuple[ArrayDataset, ArrayDataset]:
+    """Return 1024 pictures to calibrate ResNet20 with, and 3072 others with labels."""
+    about = json.loads((SHARED / "models" / "models.json").read_text())["resnet20_cifar10"]["input"]
+    mean, std = (np.asarray(about[key], np.float32) for key in ("mean", "std"))
+    with np.load(SHARED / "data" / "cifar10_jpeg.npz") as held:
+        calib, images = (
+            np.ascontiguousarray(((held[key] - mean) / std).transpose(0, 3, 1, 2))
+            for key in ("calib_images", "images")
+        )
+        labels = held["labels"].astype(np.int64)
+    name = about["name"]
+    return ArrayDataset({name: calib}), ArrayDataset({name: images}, labels)
 
 
 def seconds(work: Callable[[], Any]) -> float:
