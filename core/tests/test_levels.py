@@ -26,6 +26,7 @@ EVERY = [(o, c) for o in OPTIMIZATION for c in COMPRESSION]
 class TrainingOptions(Options):
     epochs: int = Field(1, description="How often.")
     dataset_size: int = Field(8, description="How many images.")
+    mode: str = Field("train_4bit", description="Which layers.")
 
 
 class Fake(Algorithm):
@@ -201,8 +202,18 @@ def test_fewer_images_than_a_level_wants_are_all_looked_at(with_steps, torch_the
     choice = choose(
         conv_chain(), registry=with_steps(*ALL), images=300, optimization=4, allow_downgrade=True
     )
-    assert choice.recipe.steps[2].options == {"epochs": 320, "dataset_size": 300}
+    assert choice.recipe.steps[2].options["dataset_size"] == 300
     assert "300 calibration images, not at 1024" in choice.lowered[0]
+    varied = choose(
+        conv_chain(), registry=with_steps(*ALL), images=300, optimization=2, allow_downgrade=True
+    )
+    assert varied.recipe.steps == level(2).steps, "qft varies what it has"
+    assert "'qft' varies 300 calibration images in place of 1024" in varied.lowered[0]
+
+
+def test_rounding_is_learnt_at_eight_bits_only_where_none_have_four():
+    modes = [level(3, number).steps[2].options["mode"] for number in COMPRESSION]
+    assert modes == ["train_all", *["train_4bit"] * 5]
 
 
 def test_bias_correction_is_not_run_twice_where_it_takes_a_training_step_s_place(with_steps):

@@ -153,7 +153,8 @@ class Bench:
         self._journal = journal
         self._checkpoint = checkpoint
         self._model = model
-        self._series = Series(model, setting.registry, setting)
+        work = None if checkpoint is None else work_of(checkpoint)
+        self._series = Series(model, setting.registry, setting, work)
         network = model.at(Stage.PARSED).network
         self._float = Remembering(Session(network, threads=setting.threads))
         self._best: tuple[str, Model] | None = None
@@ -252,6 +253,11 @@ def _failed(found: Level, error: FewbitsError, seconds: float) -> Trial:
         seconds,
         fault=fault,
     )
+
+
+def work_of(checkpoint: Path) -> Path:
+    """Return the folder for what long steps keep, beside the archive of the best so far."""
+    return checkpoint.with_name(f"{checkpoint.name}.work")
 
 
 def fingerprint(model: Model, setting: Setting, pictures: Dataset, goal: Goal) -> dict[str, Any]:

@@ -9,7 +9,17 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from fewbits.errors import DataError, FewbitsError, RecipeError
-from fewbits.levels import DEFAULTS, HOMES, IMAGES, OPTIMIZATION, TRAINING, UNTRAINED, Level, level
+from fewbits.levels import (
+    DEFAULTS,
+    HOMES,
+    IMAGES,
+    OPTIMIZATION,
+    TRAINING,
+    UNTRAINED,
+    VARYING,
+    Level,
+    level,
+)
 from fewbits.model import Model, Stage
 from fewbits.planning import create
 from fewbits.recipe import Recipe, Step
@@ -245,5 +255,7 @@ def _with_images(step: Step | None, images: int) -> tuple[Step | None, str]:
     wanted = 0 if step is None else int(step.options.get(IMAGES, 0))
     if step is None or wanted <= images:
         return step, ""
+    if step.use in VARYING:
+        return step, f"'{step.use}' varies {images} calibration images in place of {wanted}."
     fewer = Step(step.use, {**step.options, IMAGES: images})
     return fewer, f"'{step.use}' looks at {images} calibration images, not at {wanted}."

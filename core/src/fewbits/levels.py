@@ -30,6 +30,8 @@ TRAINING = frozenset({"adaround", "qft"})
 UNTRAINED = Step("ibc")
 #: the option that says how many images a step looks at.
 IMAGES = "dataset_size"
+#: steps that vary the images they have where there are fewer.
+VARYING = frozenset({"qft"})
 
 #: optimization level → what it does, from cheap to dear.
 OPTIMIZATION: Mapping[int, str] = MappingProxyType(
@@ -155,7 +157,10 @@ def _behind(optimization: int, compression: int) -> tuple[Step, ...]:
         return (*start, Step("qft", {"epochs": 4, IMAGES: 1024}))
     if optimization > 2:
         images = 256 if optimization == 3 else 1024
-        return (Step("adaround", {"epochs": 320, IMAGES: images}), UNTRAINED)
+        # Where no weights have 4 bits, those of 8 are rounded; otherwise there were nothing to do.
+        mode = "train_4bit" if COMPRESSION[compression] > 0 else "train_all"
+        learnt = Step("adaround", {"epochs": 320, IMAGES: images, "mode": mode})
+        return (learnt, UNTRAINED)
     return ()
 
 

@@ -1,7 +1,9 @@
 """Recipes run one after another on the same model and data: what two in a row share runs once."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from shutil import rmtree
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +12,7 @@ from numpy.typing import NDArray
 from fewbits.execution import Setting, perform
 from fewbits.interfaces import Runnable
 from fewbits.model import Model
-from fewbits.planning import plan
+from fewbits.planning import Planned, plan
 from fewbits.recipe import Recipe, Step
 
 if TYPE_CHECKING:
@@ -28,12 +30,16 @@ class Series:
         model: where every recipe starts.
         registry: where the components are; gets the events.
         setting: what all runs share.
+        work: folder for what long steps need to go on after an interruption; None keeps nothing.
     """
 
-    def __init__(self, model: Model, registry: "Registry", setting: Setting) -> None:
+    def __init__(
+        self, model: Model, registry: "Registry", setting: Setting, work: Path | None = None
+    ) -> None:
         self._model = model
         self._registry = registry
         self._setting = setting
+        self._work = work
         self._path: list[tuple[Step, Model]] = []
 
     def run(self, recipe: Recipe) -> Model:
@@ -49,10 +55,20 @@ class Series:
             held = self._path[-1][1] if self._path else self._model
             place: dict[str, Any] = {"step": each.step, "index": index, "total": len(planned)}
             self._registry.before_step(**place, model=held)
-            held = perform(held, each, self._setting)
+            work = self._folder(planned[: index + 1])
+            held = perform(held, each, self._setting, work=work)
+            if work is not None:
+                rmtree(work, ignore_errors=True)
             self._path.append((each.step, held))
             self._registry.after_step(**place, model=held, record=held.history[-1])
         return self._path[-1][1]
+
+    def _folder(self, path: Sequence[Planned]) -> Path | None:
+        """Return the folder of the last of some steps, which no other path of steps has."""
+        if self._work is None:
+            return None
+        digest = hashlib.sha256("\n".join(str(each.step) for each in path).encode()).hexdigest()
+        return self._work / f"{path[-1].step.use}-{digest[:12]}"
 
     def _shared(self, steps: list[Step]) -> int:
         """Return how many steps the last recipe began with in the same way."""

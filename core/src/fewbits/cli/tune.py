@@ -1,5 +1,6 @@
 """`fewbits tune`: the smallest model that loses little enough, found by trying levels."""
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -201,9 +202,13 @@ def one_evaluator(session: "Session", text: str | None) -> "Evaluator | None":
 
 
 def discard(trials: Path) -> None:
-    """Remove what a search leaves while it runs: its trials and the best so far."""
-    for each in (trials, _best_of(trials)):
+    """Remove what a search leaves while it runs: its trials, the best so far, unfinished steps."""
+    from fewbits.attempts import work_of
+
+    best = _best_of(trials)
+    for each in (trials, best):
         each.unlink(missing_ok=True)
+    shutil.rmtree(work_of(best), ignore_errors=True)
 
 
 def _best_of(trials: Path) -> Path:
