@@ -50,7 +50,8 @@ class QuantizerContract(AlgorithmContract):
                 precision = model.precisions[layer.name]
                 assert bits[str(layer.weight.name)] == precision.weight_bits, layer.name
                 bias = bits.get(str(layer.bias.name)) if layer.bias else None
-                narrow = precision.activation_bits == 8
+                widths = (precision.activation_bits, bits.get(str(layer.input.name), 8))
+                narrow = max(widths) == 8
                 assert bias is None or bias == spec.bias_bits or not narrow, layer.name
         known = {b for p in spec.precisions for b in (p.activation_bits, p.weight_bits)}
         wrong = {name: width for name, width in rest.items() if width not in known}

@@ -5,6 +5,13 @@ from fewbits.hookspecs import hookimpl
 
 
 @hookimpl
-def algorithms() -> list[Component]:
-    """Offer the algorithm; its module is imported when a recipe uses it."""
-    return []
+def quantizers() -> list[Component]:
+    """Offer the quantizer; its module is imported when a recipe uses it."""
+    return [
+        Component(
+            kind="quantizer",
+            name="mixed_precision",
+            summary="Bits for each layer: 4 where the outputs hardly notice, 16 where they do",
+            target="fewbits_mixed_precision.algorithm:MixedPrecision",
+        )
+    ]
