@@ -4,6 +4,7 @@ from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
+from fewbits.factors import damped, inverse_factor
 from fewbits_pruning import obs
 from fewbits_pruning.selection import Pattern, by_pattern, choices, smallest
 
@@ -15,7 +16,7 @@ def rng():
 
 def hessian_of(rng, size, samples=200):
     x = rng.normal(size=(samples, size)) @ rng.normal(size=(size, size))
-    return obs.damped(2 * x.T @ x, 0.01)
+    return damped(2 * x.T @ x, 0.01)
 
 
 def cost(weight, new, hessian):
@@ -24,7 +25,7 @@ def cost(weight, new, hessian):
 
 def test_factor_is_upper_and_gives_the_inverse(rng):
     hessian = hessian_of(rng, 12)
-    factor = obs.inverse_factor(hessian)
+    factor = inverse_factor(hessian)
     np.testing.assert_array_equal(factor, np.triu(factor))
     np.testing.assert_allclose(factor.T @ factor, np.linalg.inv(hessian), rtol=1e-8)
 
@@ -32,7 +33,7 @@ def test_factor_is_upper_and_gives_the_inverse(rng):
 def test_factor_knows_the_inverse_with_earlier_columns_fixed(rng):
     """Rows of `U` are what SparseGPT needs: `U_jj² = [(H[j:, j:])⁻¹]_00`."""
     hessian = hessian_of(rng, 9)
-    factor = obs.inverse_factor(hessian)
+    factor = inverse_factor(hessian)
     for j in range(9):
         inverse = np.linalg.inv(hessian[j:, j:])
         assert factor[j, j] ** 2 == pytest.approx(inverse[0, 0])
@@ -40,12 +41,12 @@ def test_factor_knows_the_inverse_with_earlier_columns_fixed(rng):
 
 
 def test_damping_of_nothing_is_the_identity():
-    np.testing.assert_array_equal(obs.damped(np.zeros((3, 3)), 0.01), np.eye(3))
+    np.testing.assert_array_equal(damped(np.zeros((3, 3)), 0.01), np.eye(3))
 
 
 def test_saliency_is_the_cost_of_pruning_one_weight_optimally(rng):
     weight, hessian = rng.normal(size=(1, 6)), hessian_of(rng, 6)
-    found = obs.saliency(weight, obs.inverse_factor(hessian))
+    found = obs.saliency(weight, inverse_factor(hessian))
     for j in range(6):
         keep = np.ones((1, 6), bool)
         keep[0, j] = False
@@ -71,7 +72,7 @@ def test_pruning_the_first_column_is_optimal_brain_surgeon(rng):
         return keep
 
     new, keep = obs.prune(
-        weight, obs.inverse_factor(hessian), np.ones((5, 7), bool), first_goes, width=7
+        weight, inverse_factor(hessian), np.ones((5, 7), bool), first_goes, width=7
     )
     inverse = np.linalg.inv(hessian)
     wanted = weight - weight[:, :1] / inverse[0, 0] * inverse[0]
@@ -84,7 +85,7 @@ def test_pruning_the_first_column_is_optimal_brain_surgeon(rng):
 def test_blocks_do_not_matter(rng, width, monkeypatch):
     weight, hessian = rng.normal(size=(6, 40)), hessian_of(rng, 40)
     fixed = rng.random((6, 40)) < 0.5
-    factor = obs.inverse_factor(hessian)
+    factor = inverse_factor(hessian)
 
     def chosen(part, factor, allowed, start):
         return fixed[:, start : start + part.shape[1]]
@@ -99,7 +100,7 @@ def test_blocks_do_not_matter(rng, width, monkeypatch):
 
 def test_a_run_is_pruned_in_the_cheapest_of_all_ways(rng):
     weight, hessian = rng.normal(size=(20, 4)), hessian_of(rng, 4)
-    factor = obs.inverse_factor(hessian)
+    factor = inverse_factor(hessian)
     choose = obs.choose_pattern(Pattern(2, 4))
     new, keep = obs.prune(weight, factor, np.ones((20, 4), bool), choose, width=4)
     assert (keep.sum(axis=1) == 2).all()
@@ -115,9 +116,7 @@ def test_too_many_ways_fall_back_on_single_costs(rng):
     assert choices(pattern) is None
     weight, hessian = rng.normal(size=(3, 32)), hessian_of(rng, 32)
     choose = obs.choose_pattern(pattern)
-    _, keep = obs.prune(
-        weight, obs.inverse_factor(hessian), np.ones((3, 32), bool), choose, width=16
-    )
+    _, keep = obs.prune(weight, inverse_factor(hessian), np.ones((3, 32), bool), choose, width=16)
     assert (keep.reshape(3, 2, 16).sum(axis=2) == 8).all()
 
 
@@ -125,7 +124,7 @@ def test_earlier_masks_are_kept(rng):
     weight, hessian = rng.normal(size=(4, 16)), hessian_of(rng, 16)
     allowed = rng.random((4, 16)) < 0.7
     new, keep = obs.prune(
-        weight, obs.inverse_factor(hessian), allowed, obs.choose_pattern(Pattern(3, 4)), width=4
+        weight, inverse_factor(hessian), allowed, obs.choose_pattern(Pattern(3, 4)), width=4
     )
     assert not (keep & ~allowed).any()
     assert not new[~keep].any()

@@ -7,4 +7,11 @@ from fewbits.hookspecs import hookimpl
 @hookimpl
 def algorithms() -> list[Component]:
     """Offer the algorithm; its module is imported when a recipe uses it."""
-    return []
+    return [
+        Component(
+            kind="algorithm",
+            name="gptq",
+            summary="Rounds weights in turn, each error taken up by the weights behind it (GPTQ)",
+            target="fewbits_gptq.algorithm:Gptq",
+        )
+    ]

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from fewbits.factors import damped, inverse_factor
 from fewbits.graph import Layer
 from fewbits.hessian import Moments
 from fewbits.metrics import SNR_LIMIT_DB
@@ -48,7 +49,7 @@ class Task:
         plain = self.moments.hessian(centered=self.centered)
         drawn = np.minimum(self.moments.shrinkage, _MOST_SHRUNK)
         shares = np.maximum(self.damping, drawn / (1.0 - drawn))
-        return np.stack([obs.damped(h, share) for h, share in zip(plain, shares, strict=True)])
+        return np.stack([damped(h, share) for h, share in zip(plain, shares, strict=True)])
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def scores(task: Task, method: str) -> NDArray[np.float64]:
         power = 0.0
         for group, weight in enumerate(task.weight):
             hessian = task.hessians[group]
-            found[group] = obs.saliency(weight, obs.inverse_factor(hessian))
+            found[group] = obs.saliency(weight, inverse_factor(hessian))
             power += float(np.sum((weight @ hessian) * weight))
         found /= max(power, np.finfo(np.float64).tiny)
     return np.where(task.allowed, found, -1.0)
@@ -93,7 +94,7 @@ def by_magnitude(task: Task, amount: Pattern | int) -> Pruned:
 
 def by_obs(task: Task, amount: Pattern | int) -> Pruned:
     """Prune what matters least to the output, and move the other weights to make up for it."""
-    factors = np.stack([obs.inverse_factor(hessian) for hessian in task.hessians])
+    factors = np.stack([inverse_factor(hessian) for hessian in task.hessians])
     weight, keep = np.empty_like(task.weight), np.empty_like(task.allowed)
     width = amount.run if isinstance(amount, Pattern) else obs.BLOCK
     for group, choose in enumerate(_choices(task, factors, amount)):

@@ -22,33 +22,6 @@ Choose = Callable[[Matrix, Matrix, Keep, int], Keep]
 BLOCK = 128
 
 
-def damped(hessian: Matrix, damping: float) -> Matrix:
-    """Return `H + damping · mean(diag H) · I`; `I` where `H` is zero.
-
-    Args:
-        hessian: `(columns, columns)`, positive semidefinite.
-        damping: share of the mean diagonal.
-    """
-    size = len(hessian)
-    mean = float(np.trace(hessian)) / max(size, 1)
-    return hessian + (damping * mean if mean > 0.0 else 1.0) * np.eye(size)
-
-
-def inverse_factor(hessian: Matrix) -> Matrix:
-    """Return the upper triangular `U` with `H⁻¹ = Uᵀ·U`.
-
-    Args:
-        hessian: `(columns, columns)`, positive definite.
-
-    >>> inverse_factor(np.diag([4.0, 1.0]))
-    array([[0.5, 0. ],
-           [0. , 1. ]])
-    """
-    # With J the reversal, J·H·J = L·Lᵀ gives H⁻¹ = (J·L⁻¹·J)ᵀ·(J·L⁻¹·J), and J·L⁻¹·J is upper.
-    lower = np.linalg.cholesky(hessian[::-1, ::-1])
-    return np.ascontiguousarray(np.linalg.inv(lower)[::-1, ::-1])
-
-
 def saliency(weight: Matrix, factor: Matrix) -> Matrix:
     """Return `w_j² / [H⁻¹]_jj`: twice what pruning each weight by itself costs.
 

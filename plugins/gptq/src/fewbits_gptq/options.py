@@ -1,0 +1,44 @@
+"""Options of the algorithm `gptq`."""
+
+from typing import Literal
+
+from fewbits.options import Options
+from pydantic import Field
+
+
+class GptqOptions(Options):
+    """Options of `gptq`."""
+
+    layers: tuple[str, ...] = Field(("*",), description="Layers to round, names or globs.")
+    exclude: tuple[str, ...] = Field((), description="Layers to leave alone, names or globs.")
+    bits: int = Field(
+        8, ge=2, le=16, description="Round layers whose weights have so many or less."
+    )
+    samples: int | None = Field(
+        None, ge=1, description="Calibration samples to take, from the start; all by default."
+    )
+    damping: float = Field(
+        0.01, gt=0.0, description="Share of the Hessian's mean diagonal added to it."
+    )
+    act_order: bool = Field(
+        True, description="Round columns in the order of falling input power instead of as stored."
+    )
+    scales: Literal["hessian", "mse", "keep"] = Field(
+        "hessian",
+        description="Weight scales by the error weighted with the Hessian's diagonal, by plain"
+        " squared error, or as the quantizer chose them.",
+    )
+    refine: int = Field(
+        2, ge=0, description="Passes of coordinate descent over the integers afterwards."
+    )
+    asymmetric: bool = Field(
+        True,
+        description="Aim at the float layer's output on the float network's own activations, and"
+        " so at mending what earlier layers lost, too.",
+    )
+    ridge: float = Field(
+        0.1, gt=0.0, description="For asymmetric: how far to draw to the float weight."
+    )
+    bias_correction: bool = Field(
+        True, description="Give each output channel the mean that it has in full precision."
+    )

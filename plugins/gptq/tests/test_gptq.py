@@ -1,0 +1,123 @@
+"""GPTQ on quantized networks: less error, masks kept, means right, what is left alone."""
+
+import numpy as np
+import pytest
+from fewbits.builtin.cpu import CpuTarget
+from fewbits.builtin.uniform import UniformOptions, UniformQuantizer
+from fewbits.data import ArrayDataset
+from fewbits.errors import DataError, RecipeError
+from fewbits.graph import layers
+from fewbits.model import Model
+from fewbits.noise import layer_snr
+from fewbits.testing import toys
+from fewbits.testing.inspection import context
+from fewbits.walk import Walk
+from fewbits_gptq.algorithm import Gptq
+from fewbits_gptq.options import GptqOptions
+from fewbits_gptq.solve import aimed
+from fewbits_gptq.sums import Sums, sums_of
+
+
+def quantized(model: Model, precision: str = "a8_w4", **options) -> Model:
+    step = UniformQuantizer(UniformOptions(precision=precision, **options))
+    return step.apply(model, ready(model)).model
+
+
+def ready(model: Model, count: int = 32, seed: int = 0):
+    return context(CpuTarget(), toys.calibration(model, count, seed))
+
+
+def correlated(model: Model, count: int, seed: int) -> ArrayDataset:
+    """Return samples of few degrees of freedom each, as pictures are, unlike white noise."""
+    arrays = toys.calibration(model, count, seed).inputs
+    mixing = np.random.default_rng(7)
+    found = {}
+    for name, array in arrays.items():
+        flat = array.reshape(count, -1)
+        basis = mixing.normal(size=(4, flat.shape[1])).astype(np.float32)
+        found[name] = (flat[:, :4] @ basis + 0.2 * flat).reshape(array.shape)
+    return ArrayDataset(found)
+
+
+def last_snr(model: Model) -> float:
+    return layer_snr(model, correlated(model, 64, 1), threads=1)[-1].snr_db
+
+
+@pytest.mark.parametrize("asymmetric", [True, False])
+@pytest.mark.parametrize("toy", ["conv_chain", "residual", "depthwise", "gemm", "conv_transpose"])
+def test_the_output_is_closer_on_other_data(toy, asymmetric):
+    float_model = toys.TOYS[toy]()
+    setting = context(CpuTarget(), correlated(float_model, 64, 0))
+    quantizer = UniformQuantizer(UniformOptions(precision="a8_w4"))
+    model = quantizer.apply(float_model, setting).model
+    new = Gptq(GptqOptions(asymmetric=asymmetric)).apply(model, setting).model
+    assert last_snr(new) > last_snr(model) + 0.2
+
+
+def test_means_are_right_on_its_own_data():
+    """The float mean of each output channel, up to the activation's step."""
+    model = quantized(toys.conv_chain())
+    setting = ready(model)
+    new = Gptq().apply(model, setting).model
+    inputs = setting.calibration
+    with Walk(new, inputs, threads=1) as walk:
+        for visit in walk:
+            if visit.layer.activation is None:
+                quantized_mean = np.mean([visit.forward(q) for q in visit.source.batches()])
+                float_mean = np.mean([visit.float_forward(x) for x in visit.float_source.batches()])
+                assert quantized_mean == pytest.approx(float_mean, abs=2e-3)
+
+
+def test_pruned_weights_stay_zero():
+    model = quantized(toys.residual())
+    name = next(str(layer.weight.name) for layer in layers(model.graph))
+    held = model.graph.initializers[name].const_value.numpy()
+    mask = np.random.default_rng(0).random(held.shape) < 0.5
+    float_model = model.ancestors[-1]
+    new = Gptq().apply(model.replace(masks={name: mask}), ready(float_model)).model
+    assert not new.graph.initializers[name].const_value.numpy()[~mask].any()
+
+
+def test_layers_of_more_bits_are_left_alone():
+    model = quantized(toys.residual(), "a8_w8")
+    result = Gptq(GptqOptions(bits=4)).apply(model, ready(model))
+    assert not result.report.changed
+    assert {note.reason for note in result.report.layers} == {
+        "its weights have 8 bits, more than bits=4"
+    }
+
+
+def test_layers_by_name():
+    model = quantized(toys.residual())
+    first = next(iter(model.precisions))
+    report = Gptq(GptqOptions(layers=(first,))).apply(model, ready(model)).report
+    assert {note.layer for note in report.layers if note.action == "rounded"} == {first}
+    with pytest.raises(RecipeError, match="no layer matches 'cnv'"):
+        Gptq(GptqOptions(layers=("cnv",))).apply(model, ready(model))
+    with pytest.raises(DataError, match="fewer than the 64 asked for"):
+        Gptq(GptqOptions(samples=64)).apply(model, ready(model))
+
+
+def test_sums_are_those_of_both_inputs():
+    model = quantized(toys.gemm())
+    with Walk(model, toys.calibration(model, 10), threads=1) as walk:
+        for visit in walk:
+            sums = sums_of(visit, cross=True)
+            x = np.concatenate([visit.source.real(q) for q in visit.source.batches()])
+            t = np.concatenate(list(visit.float_source.batches()))
+            np.testing.assert_allclose(sums.second[0], x.T @ x, rtol=1e-4, atol=1e-4)
+            np.testing.assert_allclose(sums.cross[0], t.T @ x, rtol=1e-4, atol=1e-4)
+            covariance = np.cov(x.T, bias=True)
+            np.testing.assert_allclose(sums.covariance[0], covariance, atol=1e-4)
+            assert (sums.count, sums.samples) == (10, 10)
+
+
+def test_the_aim_is_the_least_squares_weight():
+    """`t = M·x + c` in full precision is met exactly by `W·M`, with next to no ridge."""
+    rng = np.random.default_rng(0)
+    x, mixing, weight = rng.normal(size=(4, 500)), rng.normal(size=(4, 4)), rng.normal(size=(3, 4))
+    t = mixing @ x + rng.normal(size=(4, 1))
+    firsts = x.sum(axis=1)[None], t.sum(axis=1)[None]
+    sums = Sums((x @ x.T)[None], (t @ x.T)[None], *firsts, count=500, samples=500)
+    np.testing.assert_allclose(aimed(weight[None], sums, 1e-12)[0], weight @ mixing, atol=1e-8)
+    np.testing.assert_allclose(aimed(weight[None], sums, 1e9)[0], weight, atol=1e-6)
