@@ -15,7 +15,7 @@ from fewbits.interfaces import Context
 from fewbits.model import Stage
 from fewbits.runtime import Session
 
-from tests.benchmarks.common import LITE0, calibration, judge, ratio, seconds
+from tests.benchmarks.common import LITE0, calibration, judge, ratio
 
 GPTQ = {
     "quantize alone": [],

@@ -57,7 +57,7 @@ def nearest(weight: Array, scale: Array, qmax: int) -> Array:
 def round_in_order(weight: Array, scale: Array, qmax: int, factor: Array, keep: Mask) -> Array:
     """Round column by column, each error taken up by the columns behind it.
 
-    Frantar et al. 2022 (GPTQ), equations 2 and 3: with `H⁻¹ = Uᵀ·U`, rounding column `j` to `ŵ_j`
+    Frantar et al. 2022 (GPTQ), algorithm 1: with `H⁻¹ = Uᵀ·U`, rounding column `j` to `ŵ_j`
     moves the columns behind it by `−(w_j − ŵ_j) / U_jj · U[j, :]`.
 
     Args:
@@ -98,7 +98,7 @@ def descend(
     """Move each integer to where the output's error is least, the others fixed, column by column.
 
     `q_j ← clip(round((ŵ_j + [(w − ŵ) H]_j / H_jj) / s))`: cyclic coordinate descent (Behdin et al.
-    2023, QuantEase, equation 7). The error of no row rises.
+    2023, QuantEase). The error of no row rises.
 
     Args:
         integers: where to start.
