@@ -22,28 +22,25 @@ too.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
 from fewbits.branch import Branch
 from fewbits.data import Dataset, input_specs_of
 from fewbits.errors import DataError, ModelError
-from fewbits.graph import Layer, constant, layers
-from fewbits.model import Encoding, Model, Precision, Stage
-from fewbits.runtime import Session
-from fewbits.stored import Activations, Store, as_real
+from fewbits.graph import Layer, layers
+from fewbits.model import Model, Stage
+from fewbits.stored import Activations, Store
+from fewbits.visit import Visit
 from fewbits.workpiece import Workpiece
+
+__all__ = ["MEMORY", "Visit", "Walk"]
 
 #: bytes of activations held in memory.
 MEMORY = 2 << 30
-
-Array = NDArray[np.float32]
 
 
 class Walk:
@@ -120,7 +117,7 @@ class Walk:
         """The model with what was replaced so far; the one given if nothing was."""
         return self._piece.model
 
-    def __iter__(self) -> Iterator["Visit"]:
+    def __iter__(self) -> Iterator[Visit]:
         """Yield each layer's visit; what it replaces holds for the visits behind it."""
         branches = [self._quantized] + ([] if self._float is None else [self._float])
         for index, batch in enumerate(self._dataset.batches(self._batch)):
@@ -147,7 +144,7 @@ class Walk:
         sizes = [min(self._batch, total - start) for start in range(0, total, self._batch)]
         return Branch(network, wanted, self.store, sizes, threads=self._threads)
 
-    def _visit(self, name: str) -> "Visit":
+    def _visit(self, name: str) -> Visit:
         layer, float_layer = self._piece.layers[name], self._float_layer(name)
         stored = self._quantized.stored(self._piece.running(layer.input))
         float_source = None
@@ -166,135 +163,6 @@ class Walk:
                 hint="Quantize the model again.",
             )
         return self._float_layers[name]
-
-
-@dataclass(frozen=True)
-class Visit:
-    """One layer, with what goes into it in either branch.
-
-    Args:
-        layer: of the quantized model.
-        float_layer: the layer of the same name in the float model.
-        source: the quantized layer's input, as integers, with what was replaced upstream.
-        float_source: the float layer's input in the float model; None without `reference`.
-    """
-
-    layer: Layer
-    float_layer: Layer
-    source: Activations
-    float_source: Activations | None
-    _piece: Workpiece
-    _origin: Model
-    _threads: int | None
-
-    @property
-    def name(self) -> str:
-        """The layer's name."""
-        return self.layer.name
-
-    @property
-    def precision(self) -> Precision:
-        """The layer's precision mode."""
-        return self._piece.model.precisions[self.name]
-
-    @property
-    def weight(self) -> Array:
-        """The quantized layer's weight as it stands, on its grid, in the layer's layout."""
-        return np.asarray(constant(self.layer.weight), np.float32)
-
-    @property
-    def bias(self) -> Array | None:
-        """The quantized layer's bias as it stands, `(out,)`, or None."""
-        bias = constant(self.layer.bias)
-        return None if bias is None else np.asarray(bias, np.float32)
-
-    @property
-    def float_weight(self) -> Array:
-        """The float layer's weight."""
-        return np.asarray(constant(self.float_layer.weight), np.float32)
-
-    @property
-    def float_bias(self) -> Array:
-        """The float layer's bias, `(out,)`; zeros where it has none."""
-        bias, shape = constant(self.float_layer.bias), (self.float_layer.out_channels,)
-        found = np.zeros(shape) if bias is None else np.broadcast_to(bias.ravel(), shape)
-        return np.asarray(found, np.float32)
-
-    @property
-    def mask(self) -> NDArray[np.bool_] | None:
-        """Which weights may be other than zero; None where all may."""
-        return self._piece.model.masks.get(str(self.layer.weight.name))
-
-    @property
-    def weight_encoding(self) -> Encoding:
-        """The weight's encoding as it stands."""
-        return self._piece.encodings[str(self.layer.weight.name)]
-
-    @property
-    def bias_encoding(self) -> Encoding | None:
-        """The bias's encoding as it stands, or None without a bias."""
-        bias = self.layer.bias
-        return None if bias is None else self._piece.encodings[str(bias.name)]
-
-    @property
-    def output_encoding(self) -> Encoding | None:
-        """The encoding of what the layer writes behind its activation; None where that is float."""
-        return self._piece.encodings.get(str(self.layer.output.name))
-
-    def replace(
-        self,
-        *,
-        weight: NDArray[np.floating] | None = None,
-        bias: NDArray[np.floating] | None = None,
-        encoding: Encoding | None = None,
-    ) -> None:
-        """Give the layer another weight, bias, or weight encoding; what is not given stays.
-
-        Args:
-            weight: real values, in the layer's layout; rounded onto the grid, masks kept.
-            bias: real values, `(out,)`; rounded to `s_w · s_a`.
-            encoding: of the weight; same bits and granularity as before.
-
-        Raises:
-            ModelError: bits or granularity differ, there is no bias, or it does not fit.
-        """
-        self._piece.replace(self.layer, weight, bias, encoding)
-        self.__dict__.pop("_session", None)
-
-    def forward(self, stored: NDArray[Any]) -> Array:
-        """Return the quantized layer's output, real values, behind activation and rounding.
-
-        Args:
-            stored: input of some samples as `source` holds it.
-        """
-        found = next(iter(self._session.run({self._session.inputs[0].name: stored}).values()))
-        return as_real(found, self.output_encoding)
-
-    def float_forward(self, x: Array) -> Array:
-        """Return the float layer's output behind its activation.
-
-        Args:
-            x: input of some samples, from `float_source` or `source.real`.
-        """
-        session = self._float_session
-        return np.asarray(next(iter(session.run({session.inputs[0].name: x}).values())), np.float32)
-
-    @cached_property
-    def _session(self) -> Session:
-        layer, piece = self.layer, self._piece
-        return _between(
-            piece.network, piece.running(layer.input), piece.running(layer.output), self._threads
-        )
-
-    @cached_property
-    def _float_session(self) -> Session:
-        layer = self.float_layer
-        return _between(self._origin.network, layer.input, layer.output, self._threads)
-
-
-def _between(network: ir.Model, start: ir.Value, end: ir.Value, threads: int | None) -> Session:
-    graph = ir.convenience.extract(network.graph, [start], [end])
-    return Session(ir.Model(graph, ir_version=network.ir_version), threads=threads)
 
 
 def _batch_size(model: Model, wanted: int) -> int:
