@@ -68,6 +68,28 @@ def columns(layer: Layer, x: NDArray[Any]) -> NDArray[Any]:
     return np.ascontiguousarray(ordered).reshape(layer.groups, size, -1)
 
 
+def columns_at(layer: Layer, x: NDArray[Any], places: NDArray[np.integer]) -> NDArray[Any]:
+    """Return the columns at some output positions only, `(groups, columns, samples · k)`.
+
+    Args:
+        layer: as for `columns`.
+        x: its input, batch first.
+        places: output positions of each sample, numbered in the order of `columns`, `(n, k)`.
+    """
+    rows = np.arange(len(x))[:, None]
+    if layer.op_type in ("Gemm", "MatMul"):
+        picked = x.reshape(len(x), -1, x.shape[-1])[rows, places]
+        return np.ascontiguousarray(picked.reshape(-1, x.shape[-1]).T)[None]
+    patches = _patches(layer, x)
+    axes = (patches.ndim - 2) // 2
+    where = np.unravel_index(places, patches.shape[2 : 2 + axes])
+    place: tuple[Any, ...] = (rows, slice(None), *where)
+    picked = patches[place]  # (n, k, in, *kernel)
+    ordered = np.ascontiguousarray(np.moveaxis(picked, (0, 1), (-2, -1)))
+    size = x.shape[1] // layer.groups * prod(patches.shape[2 + axes :])
+    return ordered.reshape(layer.groups, size, -1)
+
+
 def _is_pointwise(layer: Layer) -> bool:
     """Whether each output position reads one input position, the same."""
     kernel = weight_shape(layer)[2:]
