@@ -170,7 +170,7 @@ def test_within_steps_keeps_the_rounding_and_comes_closest():
     network = QuantizedNetwork(model, {str(layer.weight.name): start})
     assert content(trained_model(network)) == content(model)
     step = np.asarray(encoding.scale).reshape(-1, 1, 1, 1)
-    near = np.abs(full - rounded) < 0.49 * step
+    near = np.abs(full - rounded) < 0.25 * step
     np.testing.assert_allclose(start[near], full[near], rtol=1e-6)
 
 

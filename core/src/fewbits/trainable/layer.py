@@ -36,8 +36,9 @@ class TrainableLayer(nn.Module):
 
     Parameters:
 
-    - `weight`: `W`, in full precision, in the layer's own layout.
-    - `bias`: `b`, `(out,)`, in full precision; none if the layer has none.
+    - `weight`: `W / u`, in full precision, in the layer's own layout; `u` is the power of two next
+      to the first step of each channel, so that an optimizer's step means the same everywhere.
+    - `bias`: `b / v`, `(out,)`, in full precision; none if the layer has none.
     - `log_step`: `log(s / s_0)`, `(out,)` or one number; `s_0` is the step it starts with, so that
       0 stands for it exactly.
 
@@ -46,23 +47,31 @@ class TrainableLayer(nn.Module):
         model: the quantized model.
         start: initializer name → weight or bias to start from instead of the graph's.
         classes: which cross-layer factors its channels take.
+        bias_unit: about `v`, what a bias is told in; the power of two next to it is taken.
 
     Attributes:
         coarse: compute products in bfloat16 while training; depthwise layers, whose gradients are
             slower in it, stay in float32.
     """
 
-    def __init__(self, layer: Layer, model: Model, start: Arrays, classes: Classes) -> None:
+    def __init__(
+        self, layer: Layer, model: Model, start: Arrays, classes: Classes, bias_unit: float
+    ) -> None:
         super().__init__()
         self.layer = layer
         self.coarse = False
         self.encoding: Encoding = model.encodings[str(layer.weight.name)]
-        self.weight = nn.Parameter(_laid_out(_tensor(layer.weight, start)))
-        self.bias = None if layer.bias is None else nn.Parameter(_tensor(layer.bias, start))
         step = torch.tensor(self.encoding.scale)
         self.log_step = nn.Parameter(torch.zeros_like(step))
         self._first_step: Tensor
         self.register_buffer("_first_step", step)
+        weight = _laid_out(_tensor(layer.weight, start))
+        self._unit: Tensor
+        self.register_buffer("_unit", self._along(_power_of_two(step), weight.ndim))
+        self.weight = nn.Parameter(weight / self._unit)
+        self._bias_unit = float(_power_of_two(torch.tensor(bias_unit)))
+        bias = None if layer.bias is None else _tensor(layer.bias, start) / self._bias_unit
+        self.bias = None if bias is None else nn.Parameter(bias)
         mask = model.masks.get(str(layer.weight.name))
         self._mask: Tensor | None
         self.register_buffer("_mask", None if mask is None else torch.tensor(mask))
@@ -91,16 +100,17 @@ class TrainableLayer(nn.Module):
         Args:
             factors: the factor of each class, `(classes,)`.
         """
-        weight: Tensor = self.weight
+        weight = self.weight * self._unit
         if self._scaled:
             weight = weight * (factors[self._out] / factors[self._in])
         return weight if self._mask is None else weight * self._mask
 
     def full_bias(self, factors: Tensor) -> Tensor | None:
         """Return the bias before rounding, cross-layer factors applied, `(out,)`."""
-        if self.bias is None or not self._scaled:
-            return self.bias
-        return self.bias * factors[self._written]
+        if self.bias is None:
+            return None
+        bias = self.bias * self._bias_unit
+        return bias * factors[self._written] if self._scaled else bias
 
     def forward(self, x: Tensor, factors: Tensor) -> Tensor:
         """Return the layer's output before its activation, differentiable.
@@ -110,7 +120,7 @@ class TrainableLayer(nn.Module):
             factors: the factor of each class, `(classes,)`.
         """
         weight = fake_quantize_weight(
-            self.full_weight(factors), self._along_weight(self.step), self.encoding.qmax
+            self.full_weight(factors), self._along(self.step, self.weight.ndim), self.encoding.qmax
         )
         bias = self.full_bias(factors)
         if not self.coarse or 1 < self.layer.groups == self.layer.out_channels:
@@ -130,7 +140,7 @@ class TrainableLayer(nn.Module):
             step: the input's step.
             factors: the factor of each class, `(classes,)`.
         """
-        ratio = self.full_weight(factors) / self._along_weight(self.step)
+        ratio = self.full_weight(factors) / self._along(self.step, self.weight.ndim)
         weight = ratio.round_().clamp_(-self.encoding.qmax, self.encoding.qmax)
         bias = self.full_bias(factors)
         if bias is not None:
@@ -148,12 +158,18 @@ class TrainableLayer(nn.Module):
         shape[1 if self.node.op_type.startswith("Conv") else ndim - 1] = -1
         return parameter.reshape(shape)
 
-    def _along_weight(self, parameter: Tensor) -> Tensor:
+    def _along(self, parameter: Tensor, ndim: int) -> Tensor:
+        """Reshape one number per channel so that it broadcasts over the weight."""
         if not parameter.ndim or self.encoding.axis is None:
             return parameter
-        shape = [1] * self.weight.ndim
+        shape = [1] * ndim
         shape[self.encoding.axis] = -1
         return parameter.reshape(shape)
+
+
+def _power_of_two(x: Tensor) -> Tensor:
+    """Return the power of two next to each number: what is divided by it stays exact."""
+    return x.log2().round().exp2()
 
 
 def _tensor(value: ir.Value, start: Arrays) -> Tensor:

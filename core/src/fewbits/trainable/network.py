@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fewbits.channels import Slot, find_channels
 from fewbits.errors import ModelError
-from fewbits.graph import layers
+from fewbits.graph import Layer, layers
 from fewbits.kernels import in_channels
 from fewbits.model import Model, Stage
 from fewbits.trainable.activation import TrainableActivation, inherited, roundings
@@ -49,7 +49,9 @@ class QuantizedNetwork(nn.Module):
         classes, count = _factor_classes(model)
         self.log_factors = nn.Parameter(torch.zeros(count))
         self.layers = {
-            layer.name: TrainableLayer(layer, model, start or {}, classes[layer.name])
+            layer.name: TrainableLayer(
+                layer, model, start or {}, classes[layer.name], _bias_unit(layer, model)
+            )
             for layer in layers(model.graph)
             if layer.name in model.precisions
         }
@@ -150,6 +152,15 @@ class QuantizedNetwork(nn.Module):
 def _trained(parts: dict[str, TrainableLayer]) -> set[str]:
     values = [v for part in parts.values() for v in (part.layer.weight, part.layer.bias)]
     return {str(value.name) for value in values if value is not None}
+
+
+def _bias_unit(layer: Layer, model: Model) -> float:
+    """Return the step of a layer's output; where that is float, of its largest products."""
+    output = model.encodings.get(str(layer.output.name))
+    if output is not None:
+        return float(output.scale)
+    weight, source = (model.encodings[str(v.name)] for v in (layer.weight, layer.input))
+    return float(source.scale) * float(np.median(weight.scale)) * weight.qmax
 
 
 def _factor_classes(model: Model) -> tuple[dict[str, Classes], int]:

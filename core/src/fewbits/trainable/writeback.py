@@ -15,8 +15,9 @@ from fewbits.trainable.activation import inherited
 from fewbits.trainable.layer import TrainableLayer
 from fewbits.trainable.network import QuantizedNetwork
 
-#: half a step, short of where a weight would round to the next integer.
-_ROOM = 0.499
+#: steps between a weight and its integer at the start: at one half, the first move of an optimizer
+#: would undo what the steps before it decided.
+_ROOM = 0.25
 
 
 def trained_model(network: QuantizedNetwork) -> Model:
@@ -53,10 +54,10 @@ def trained_model(network: QuantizedNetwork) -> Model:
 def within_steps(
     full: NDArray[np.floating], rounded: NDArray[np.floating], encoding: Encoding
 ) -> NDArray[np.float32]:
-    """Return what lies closest to `full` among all that rounds to `rounded`.
+    """Return what lies closest to `full` within a quarter of a step of `rounded`.
 
-    So training starts from the weights that a step before it chose, and yet knows which of them
-    were close to another integer.
+    It rounds to `rounded`: training starts from the weights that a step before it chose, and yet
+    knows to which side each of them was rounded.
 
     Args:
         full: weights in full precision.

@@ -11,7 +11,7 @@ from fewbits.metrics import snr_db
 from fewbits.selecting import matching
 from fewbits.trainable.network import QuantizedNetwork
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from fewbits_qft import losses, samples
 from fewbits_qft.options import QftOptions
@@ -199,40 +199,18 @@ def put_weights(network: QuantizedNetwork, weights: Weights) -> None:
 
 
 def _groups(network: QuantizedNetwork, options: QftOptions) -> list[dict[str, Any]]:
-    """Return what moves, with its learning rate; everything else is locked.
-
-    Adam's steps are as long as the learning rate, whatever the gradients: so that they mean the
-    same in every layer, they are told in steps of the grids that weights and outputs lie on.
-    """
+    """Return what moves, by learning rate; everything else is locked."""
     chosen = _chosen(network, options.layers)
-    units = {"weights": _weight_units(network), "biases": _bias_units(network)}
-    groups = []
+    slow, fast = options.scale_learning_rate, options.learning_rate
+    groups: dict[float, list[nn.Parameter]] = {}
     for kind, members in network.degrees().items():
+        full = fast if kind in ("weights", "biases") else slow
         for name, parameter in members.items():
             moves = kind in options.train and name in chosen
             parameter.requires_grad_(moves)
-            if kind in units:
-                full = options.learning_rate * units[kind][name]
-            else:
-                full = options.scale_learning_rate
             if moves:
-                groups.append({"params": [parameter], "lr": full})
-    return groups
-
-
-def _weight_units(network: QuantizedNetwork) -> dict[str, float]:
-    """Return the mean step of each layer's weight."""
-    return {name: float(part.step.detach().mean()) for name, part in network.layers.items()}
-
-
-def _bias_units(network: QuantizedNetwork) -> dict[str, float]:
-    """Return the step of each layer's output; where that is in float, of its largest products."""
-    found = {}
-    for name, part in network.layers.items():
-        behind = network.behind(part) or network.source(part)
-        largest = float(part.step.detach().mean()) * part.encoding.qmax
-        found[name] = float(behind.step.detach()) * (1.0 if network.behind(part) else largest)
-    return found
+                groups.setdefault(full, []).append(parameter)
+    return [{"params": members, "lr": full} for full, members in groups.items()]
 
 
 def _tensors(batch: samples.Inputs, device: torch.device) -> Weights:
