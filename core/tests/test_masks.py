@@ -128,11 +128,3 @@ def test_masks_may_go_with_their_weights_and_shrink_with_them():
         )
         == []
     )
-
-
-def test_sparsity_counts_what_is_masked():
-    model = masked(toys.conv_chain())
-    total = sum(m.size for m in model.masks.values())
-    gone = sum((~m).sum() for m in model.masks.values())
-    assert masks.sparsity(model) == gone / total
-    assert masks.sparsity(toys.conv_chain()) == 0.0

@@ -44,12 +44,6 @@ def lost(before: Model, after: Model) -> list[str]:
     ]
 
 
-def sparsity(model: Model) -> float:
-    """Return the share of masked-out weights among those that have a mask; 0 without masks."""
-    total = sum(mask.size for mask in model.masks.values())
-    return sum(int((~mask).sum()) for mask in model.masks.values()) / total if total else 0.0
-
-
 def _holds(model: Model, name: str, mask: Mask) -> bool:
     value = model.graph.initializers.get(name)
     array: NDArray[Any] | None = constant(value)
