@@ -23,7 +23,7 @@ torch = pytest.importorskip("torch")
 from fewbits_qft.algorithm import Qft, QftOptions  # noqa: E402
 from fewbits_qft.trainer import Trainer  # noqa: E402
 
-SMALL = {"dataset_size": 32, "batch_size": 8, "val_images": 8}
+SMALL = {"dataset_size": 32, "batch_size": 8, "val_images": 8, "augment": []}
 BRISK = {"epochs": 6, "dataset_size": 128, "learning_rate": 0.01, "scale_learning_rate": 0.001}
 ROUGH = "bias_correction=false,weight_range=minmax,activation_range=minmax"
 
@@ -52,7 +52,7 @@ def wide():
 def run(model, data, work=None, **options):
     rng = np.random.default_rng(0)
     context = Context(CpuTarget(), data, rng=rng, work=work)
-    return Qft(QftOptions(**{**SMALL, **options})).apply(model, context)
+    return Qft(QftOptions(**(SMALL | options))).apply(model, context)
 
 
 def snr(model, data):
@@ -66,7 +66,7 @@ def snr(model, data):
 def test_training_brings_unseen_outputs_closer_to_the_float_network():
     model, data = with_data(wide(), more=f",{ROUGH}")
     unseen = toys.calibration(wide(), 96).select(range(48, 96))
-    result = run(model, data, **BRISK)
+    result = run(model, data, **BRISK, augment=["flip", "mix"])
     assert result.report.changed
     assert snr(result.model, unseen) > snr(model, unseen) + 3.0
     assert result.report.metrics["snr_db"] > result.report.metrics["snr_db_before"]

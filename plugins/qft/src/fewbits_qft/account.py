@@ -54,13 +54,19 @@ def _change(first: "Round", last: "Round") -> str:
 
 
 def _metrics(rounds: Sequence["Round"], best: "Round") -> dict[str, Any]:
+    was, now = rounds[0].judged, best.judged
+    same = {}
+    if was.agreement is not None and now.agreement is not None:
+        same = {
+            "agreement_before": round(was.agreement, 3),
+            "agreement": round(now.agreement, 3),
+        }
     return {
         "rounds": len(rounds) - 1,
         "best_round": best.number,
-        "snr_db_before": round(rounds[0].judged.snr_db, 3),
-        "snr_db": round(best.judged.snr_db, 3),
-        "agreement_before": round(rounds[0].judged.agreement, 3),
-        "agreement": round(best.judged.agreement, 3),
+        "snr_db_before": round(was.snr_db, 3),
+        "snr_db": round(now.snr_db, 3),
+        **same,
         "held_out_loss": [round(each.judged.loss, 6) for each in rounds],
         "training_loss": [round(e.loss, 6) for e in rounds if not math.isnan(e.loss)],
     }

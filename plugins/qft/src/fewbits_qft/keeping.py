@@ -89,11 +89,11 @@ def _told(data: bytes) -> dict[str, str]:
     return found
 
 
-def _as_list(each: Round) -> list[float]:
+def _as_list(each: Round) -> list[float | None]:
     judged = each.judged
     return [each.number, each.loss, judged.loss, judged.snr_db, judged.agreement]
 
 
-def _as_round(numbers: list[float]) -> Round:
+def _as_round(numbers: list[Any]) -> Round:
     number, loss, *judged = numbers
     return Round(int(number), loss, Judgement(*judged))

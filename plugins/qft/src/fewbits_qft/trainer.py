@@ -22,8 +22,6 @@ from fewbits_qft.teacher import Teacher
 Weights = dict[str, Tensor]
 Heard = Callable[[int, float], None]
 
-_SAME = np.random.default_rng(0)  # batches that are not varied draw nothing that matters
-
 
 @dataclass(frozen=True)
 class Judgement:
@@ -32,12 +30,13 @@ class Judgement:
     Args:
         loss: what training minimises.
         snr_db: mean SNR of the network's first output, in dB.
-        agreement: percent of samples with the same highest class; NaN where there are no classes.
+        agreement: percent of samples with the same highest class; None where an output holds no
+            scores of classes.
     """
 
     loss: float
     snr_db: float
-    agreement: float
+    agreement: float | None
 
 
 @dataclass(frozen=True)
@@ -163,15 +162,21 @@ class Trainer:
         return self._processes.mean(float(loss.detach()))
 
     def _judge(self) -> Judgement:
-        """Return how close the network is to the float one on the samples held out."""
+        """Return how close the network is to the float one on the samples held out.
+
+        They are varied, the same way each time: steps before this one have seen them as they are,
+        and a layer with more inputs than samples can have learnt them by heart.
+        """
         names = tuple(dict.fromkeys([*self.task.compared, *self.task.outputs]))
-        rows = np.arange(len(next(iter(self.task.held_out.values()))))
+        held_out, options = self.task.held_out, self.options
+        rows = np.arange(len(next(iter(held_out.values()))))
+        rng = np.random.default_rng([self.task.seed, 0])
         loss, truths, founds = 0.0, [], []
-        for batch in samples.batches(self.task.held_out, rows, self.options.batch_size, (), _SAME):
+        for batch in samples.batches(held_out, rows, options.batch_size, options.augment, rng):
             truth = self._on_device(self.task.teacher.answers(batch))
             with torch.no_grad():
                 found = self.task.network(_tensors(batch, self._device), names)
-            part = losses.total(self.options.loss_type, found, truth, self.task.compared)
+            part = losses.total(options.loss_type, found, truth, self.task.compared)
             loss += float(part) * len(next(iter(batch.values())))
             truths.append(truth[self.task.outputs[0]].cpu().numpy())
             founds.append(found[self.task.outputs[0]].cpu().numpy())
@@ -219,8 +224,9 @@ def _tensors(batch: samples.Inputs, device: torch.device) -> Weights:
 
 def _judgement(loss: float, truth: NDArray[Any], found: NDArray[Any]) -> Judgement:
     rows = truth.reshape(len(truth), -1), found.reshape(len(found), -1)
+    scores = truth.ndim == 2 and truth.shape[1] > 1
     same = float(np.mean(rows[0].argmax(axis=1) == rows[1].argmax(axis=1)) * 100.0)
-    return Judgement(loss, float(snr_db(*rows).mean()), same)
+    return Judgement(loss, float(snr_db(*rows).mean()), same if scores else None)
 
 
 def _chosen(network: QuantizedNetwork, globs: Sequence[str]) -> set[str]:
