@@ -146,6 +146,29 @@ def block(
     return net.build()
 
 
+def keras_block(layers="convolutions", product="plain"):
+    """Return a block whose map is `(N, 11, 5, 6)`, as tf2onnx writes one that it cannot turn.
+
+    Input and output are `(N, 6, 11, 5)`, with a Transpose at each end.
+    """
+    net = Net("keras_block")
+    x = net.op("Transpose", net.input("x", CHANNELS, HEIGHT, WIDTH), perm=[0, 2, 3, 1])
+    w = weights()
+    gate = net.op("ReduceMean", x, i64(net, 1, 2))
+    if layers == "convolutions":
+        gate = net.op("Transpose", gate, perm=[0, 3, 1, 2])
+        gate = net.op("Sigmoid", convolutions(net, gate, INSIDE["relu"][0]))
+        gate = net.op("Transpose", gate, perm=[0, 2, 3, 1])
+    else:
+        gate = net.op("MatMul", gate, net.constant(w["w1"].T.copy()))
+        gate = net.op("Relu", net.op("Add", gate, net.constant(w["b1"])))
+        gate = net.op("MatMul", gate, net.constant(w["w2"].T.copy()))
+        gate = net.op("Sigmoid", net.op("Add", gate, net.constant(w["b2"])))
+    weighed = PRODUCTS[product](net, x, gate)
+    net.output(net.op("Transpose", weighed, perm=[0, 3, 1, 2]), CHANNELS, HEIGHT, WIDTH)
+    return net.build()
+
+
 def gate_of(inside="relu", gate="sigmoid"):
     """Return the block's excitation in numpy, on `(batch, channels, tiles, 1)`."""
     w = weights()

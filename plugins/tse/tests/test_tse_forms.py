@@ -72,6 +72,21 @@ def test_a_block_is_found_behind_the_frontend_too(form, tmp_path):
     np.testing.assert_allclose(outputs(tiled(model, 4), x), reference(form, x, 4), atol=2e-5)
 
 
+@pytest.mark.parametrize("product", forms.PRODUCTS)
+@pytest.mark.parametrize("layers", ["convolutions", "matmuls"])
+def test_a_block_with_channels_last_is_tiled_between_transposes(layers, product, tmp_path):
+    built, x = forms.keras_block(layers, product), picture()
+    ir.save(built.network, tmp_path / "block.onnx")
+    for model in (built, fewbits.parse(tmp_path / "block.onnx")):
+        (block,) = find_blocks(model.graph)
+        assert (block.fault, block.sizes) == ("", (forms.CHANNELS, forms.HEIGHT, forms.WIDTH))
+        for tile_height in (1, 4, forms.HEIGHT):
+            changed = tiled(model, tile_height)
+            assert_valid(changed)
+            expected = reference({}, x, tile_height)
+            np.testing.assert_allclose(outputs(changed, x), expected, atol=2e-5)
+
+
 def test_tiling_leaves_nothing_of_the_old_block_behind():
     changed = tiled(forms.block(layers="gemms", product="expanded"), 4)
     ops = [node.op_type for node in changed.graph]

@@ -47,7 +47,7 @@ class Block:
 
     @property
     def source(self) -> ir.Value:
-        """The map that goes in, `(N, C, H, W)`."""
+        """The map that goes in, `(N, C, H, W)`, or `(N, H, W, C)` where channels come last."""
         return self.pool.source
 
     @property
@@ -55,8 +55,8 @@ class Block:
         """Channels, height and width of the map."""
         shape = self.source.shape
         assert shape is not None
-        channels, height, width = (size if isinstance(size, int) else 0 for size in shape[1:])
-        return channels, height, width
+        first, second, third = (size if isinstance(size, int) else 0 for size in shape[1:])
+        return (third, first, second) if self.pool.channels_last else (first, second, third)
 
 
 def find_blocks(graph: ir.Graph) -> Iterator[Block]:
@@ -141,7 +141,8 @@ def _fault(pool: Pool, body: tuple[ir.Node, ...], gate: ir.Value, mul: ir.Node) 
     if leaks:
         return f"{leaks} is used outside of the block too"
     whole = (gate.producer() or mul).op_type == "Expand"
-    if not whole and (len(gate.shape or ()) != 4 or channel_axis(gate) != 1):
+    axis = 3 if pool.channels_last else 1
+    if not whole and (len(gate.shape or ()) != 4 or channel_axis(gate) != axis):
         return "its gate is not one factor per channel"
     return ""
 

@@ -12,13 +12,15 @@ class Pool:
 
     Args:
         nodes: one node, or two that take the mean over one axis each.
-        source: the map, `(N, C, H, W)`.
-        output: the means, `(N, C, 1, 1)` or `(N, C)`.
+        source: the map, `(N, C, H, W)`, or `(N, H, W, C)` where channels come last.
+        output: the means, `(N, C, 1, 1)`, `(N, 1, 1, C)` or `(N, C)`.
+        channels_last: whether the channels of the map lie on its last axis, as TensorFlow has them.
     """
 
     nodes: tuple[ir.Node, ...]
     source: ir.Value
     output: ir.Value
+    channels_last: bool = False
 
 
 def whole_map_pool(node: ir.Node) -> Pool | None:
@@ -31,6 +33,8 @@ def whole_map_pool(node: ir.Node) -> Pool | None:
     axes = _mean_axes(node, 4)
     if axes == {2, 3}:
         return Pool((node,), source, node.outputs[0])
+    if axes == {1, 2}:
+        return Pool((node,), source, node.outputs[0], channels_last=True)
     return _in_two_steps(node, source, axes) if axes in ({2}, {3}) else None
 
 

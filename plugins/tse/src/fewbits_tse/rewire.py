@@ -3,7 +3,8 @@
 AveragePool over strips → the block's layers as 1×1 convolutions on `(N, C, tiles, 1)` → its gate →
 each tile's weights repeated for the tile's rows → the Mul, which broadcasts over the width. The
 repetition is one Gather along the height: nearest upsampling and the crop of a ragged last tile in
-one op that only moves values.
+one op that only moves values. Where channels come last, one Transpose lies before the pool and one
+behind the Gather.
 """
 
 from collections.abc import Mapping, Sequence
@@ -66,7 +67,7 @@ class Branch:
     """The tiled squeeze and excitation of a block.
 
     Args:
-        gate: the weights of each row, `(N, C, H, 1)`.
+        gate: the weights of each row, `(N, C, H, 1)`, or `(N, H, 1, C)` where channels come last.
         nodes: what computes them; each that stands for a node of the block bears its name with
             `.tiled` behind it.
         weights: name of each new weight → what it is a view of.
@@ -90,6 +91,9 @@ def add_tiled_branch(graph: ir.Graph, block: Block, tile_height: int) -> Branch:
     for node in block.body:
         tiling.values[node.outputs[0]] = _tiled(tiling, node)
     gate = _repeat(tiling, tiling.values[block.gate])
+    if block.pool.channels_last:
+        channels, height, _ = block.sizes
+        gate = _transposed(tiling, gate, "channels_last", (0, 2, 3, 1), (height, 1, channels))
     graph.insert_before(block.mul, tiling.nodes)
     return Branch(gate, tuple(tiling.nodes), tiling.weights)
 
@@ -120,6 +124,10 @@ def _pool(tiling: _Tiling) -> ir.Value:
     channels, height, width = tiling.block.sizes
     rows = tiling.tile_height
     missing = tile_count(height, rows) * rows - height
+    source = tiling.block.source
+    if tiling.block.pool.channels_last:
+        sizes = (channels, height, width)
+        source = _transposed(tiling, source, "channels_first", (0, 3, 1, 2), sizes)
     attributes = {
         "kernel_shape": [rows, width],
         "strides": [rows, width],
@@ -129,7 +137,7 @@ def _pool(tiling: _Tiling) -> ir.Value:
     return _add(
         tiling,
         "AveragePool",
-        [tiling.block.source],
+        [source],
         tiling.block.name,
         channels,
         attributes=attributes,
@@ -145,6 +153,20 @@ def _repeat(tiling: _Tiling, gate: ir.Value) -> ir.Value:
     inputs = [gate, add_constant(tiling.graph, f"{name}.tiles", indices)]
     channels = _channels(gate)
     return _add(tiling, "Gather", inputs, name, channels, height, attributes={"axis": 2})
+
+
+def _transposed(
+    tiling: _Tiling, value: ir.Value, name: str, perm: Sequence[int], sizes: Sequence[int]
+) -> ir.Value:
+    """Add a Transpose that writes `(N, *sizes)`."""
+    name = f"{tiling.block.name}.{name}"
+    node = ir.node("Transpose", [value], attributes={"perm": list(perm)}, name=name)
+    tiling.nodes.append(node)
+    result, source = node.outputs[0], tiling.block.source
+    assert source.shape is not None
+    result.name, result.type = name, source.type
+    result.shape = ir.Shape([source.shape[0], *sizes])
+    return result
 
 
 def _tiled(tiling: _Tiling, node: ir.Node) -> ir.Value:
