@@ -21,7 +21,7 @@ Array = NDArray[np.float32]
 #: share of the samples that judge what was learnt from the others.
 _JUDGED = 0.125
 #: positions of a sample that a step draws, about.
-_POSITIONS = 16
+_POSITIONS = 8
 _MOST_SHRUNK = 0.9
 _FEW = 4
 

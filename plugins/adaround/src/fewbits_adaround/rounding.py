@@ -153,7 +153,8 @@ def learn(problem: Problem, schedule: Schedule, ridge: Tensor | None = None) -> 
     v = inverse(problem.start).requires_grad_()
     shift = torch.zeros_like(problem.bias, requires_grad=schedule.train_bias)
     size = problem.target.square().mean().sqrt().clamp_min(1e-12)
-    optimizer = torch.optim.Adam([v, shift] if schedule.train_bias else [v], schedule.learning_rate)
+    learning = [v, shift] if schedule.train_bias else [v]
+    optimizer = torch.optim.Adam(learning, schedule.learning_rate, fused=True)
     error = _error_of(problem, schedule, ridge)
     count = int(problem.free.sum())
     nearest = problem.error(problem.weight(problem.start.round()), problem.bias)
