@@ -221,6 +221,11 @@ def test_the_front_is_in_the_report_and_in_the_picture(tmp_path):
     assert len(circles) == len(front) + 1
 
 
+def test_a_picture_in_a_folder_that_is_missing_is_refused_before_the_search(tmp_path):
+    with pytest.raises(RecipeError, match="does not exist"):
+        run(toys.residual(), plot=str(tmp_path / "missing" / "front.svg"))
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

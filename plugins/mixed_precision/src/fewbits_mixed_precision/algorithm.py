@@ -38,6 +38,7 @@ class MixedPrecision(Quantizer):
             TargetError: the target lacks a precision mode or a weight granularity.
         """
         need_mode(Precision(Precision.parse(self.options.precision).activation_bits, LOW), context)
+        _check_folder(self.options.plot)
         bench = Bench.over(model, self.options, context)
         modes, gains = bench.with_wide_layers()
         found = bench.sensitivities(bench.lowerable(modes))
@@ -99,3 +100,13 @@ class MixedPrecision(Quantizer):
         chosen = (search.account.bytes(choice.elements) / 1e6, measured.snr)
         title = f"{name}: bits for each layer, before any recovery of accuracy"
         write_bytes(Path(self.options.plot), front_svg(rows, chosen, title).encode())
+
+
+def _check_folder(plot: str) -> None:
+    """Raise RecipeError where a picture's folder is missing: before the search, not behind it."""
+    folder = Path(plot).absolute().parent
+    if plot and not folder.is_dir():
+        raise RecipeError(
+            f"mixed_precision: plot={plot} lies in a folder that does not exist.",
+            hint=f"Create {folder}, or choose another path.",
+        )
