@@ -19,6 +19,8 @@ SETTLED = 0.01
 #: rounded to nearest. The paper's error is not scaled, so that its balance follows the layer's size
 #: and units; this one is the same for every layer.
 BALANCE = 1e-5
+#: steps between two looks whether every choice is made.
+_LOOK = 32
 #: a quadratic form is taken where a layer has at most so many columns for each sample of a step.
 _NARROW = 2
 
@@ -164,6 +166,8 @@ def learn(problem: Problem, schedule: Schedule, ridge: Tensor | None = None) -> 
         loss = share * error(problem.weight(h), problem.bias + size * shift, step)
         beta = schedule.beta(step)
         if beta is not None:
+            if step % _LOOK == 0 and not bool((problem.free & (h > 0.0) & (h < 1.0)).any()):
+                break  # no gradient reaches a choice that is made
             loss = loss + schedule.weight * undecided(h, beta)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
