@@ -24,8 +24,11 @@ def figures(folder):
     return json.loads(result.stdout)
 
 
-def row(figures, precision):
-    return next(row for row in figures["rows"] if row["precision"] == precision)
+VERSIONS = ["float", "a8_w8", "a8_w4", "a8_w4-recovered"]
+
+
+def row(figures, name):
+    return next(row for row in figures["rows"] if row["name"] == name)
 
 
 def top1_of_file(path):
@@ -42,21 +45,38 @@ def as_input(images):
 
 
 def test_figures_of_float_eight_bits_and_four_bit_weights(figures):
-    assert [r["precision"] for r in figures["rows"]] == ["float", "a8_w8", "a8_w4"]
+    assert [r["name"] for r in figures["rows"]] == VERSIONS
+    assert figures["missing"] == []
     assert (figures["calibration_images"], figures["evaluation_images"]) == (256, 540)
     assert row(figures, "float")["top1"] >= 98
     assert row(figures, "a8_w8")["agreement"] >= 99
     assert row(figures, "a8_w8")["snr_db"] > row(figures, "a8_w4")["snr_db"] + 6
 
 
-@pytest.mark.parametrize("precision", ["float", "a8_w8", "a8_w4"])
-def test_accuracy_is_what_onnx_runtime_finds_in_the_file(figures, precision):
-    said = row(figures, precision)
+def test_recovery_gains_at_the_same_size(figures):
+    before, after = row(figures, "a8_w4"), row(figures, "a8_w4-recovered")
+    assert after["steps"][1:] == ["gptq", "ibc"]
+    assert after["weight_bytes"] == before["weight_bytes"]
+    assert after["snr_db"] > before["snr_db"] + 1
+
+
+def test_without_the_recovery_s_plugins_the_demo_says_so(tmp_path, monkeypatch):
+    monkeypatch.setenv("FEWBITS_DISABLE", "gptq,ibc")
+    result = run("--output", tmp_path)
+    assert result.exit_code == 0, result.output
+    said = "a8_w4-recovered is left out, because gptq and ibc cannot be used here."
+    assert said in result.stdout
+    assert not (tmp_path / "digits-a8_w4-recovered.onnx").exists()
+
+
+@pytest.mark.parametrize("name", VERSIONS)
+def test_accuracy_is_what_onnx_runtime_finds_in_the_file(figures, name):
+    said = row(figures, name)
     assert said["top1"] == pytest.approx(top1_of_file(said["file"]), abs=1e-3)
 
 
 def test_weights_shrink_with_their_bits(figures):
-    full, eight, four = (r["weight_bytes"] for r in figures["rows"])
+    full, eight, four = (row(figures, name)["weight_bytes"] for name in VERSIONS[:3])
     assert eight < 0.4 * full
     assert four < 0.7 * eight
 
@@ -64,12 +84,12 @@ def test_weights_shrink_with_their_bits(figures):
 def test_files_lie_where_the_figures_say(figures, folder):
     assert (folder / "digits.onnx").samefile(row(figures, "float")["file"])
     for said in figures["rows"][1:]:
-        assert (folder / f"digits-{said['precision']}.fewbits").samefile(said["archive"])
-        assert (folder / f"digits-{said['precision']}.onnx").samefile(said["file"])
-        assert (folder / f"digits-{said['precision']}.onnx").stat().st_size == said["file_bytes"]
+        assert (folder / f"digits-{said['name']}.fewbits").samefile(said["archive"])
+        assert (folder / f"digits-{said['name']}.onnx").samefile(said["file"])
+        assert (folder / f"digits-{said['name']}.onnx").stat().st_size == said["file_bytes"]
     left = {path.name for path in folder.iterdir()}
     assert {"train.npz", "test.npz"} < left
-    assert len(left) == 7
+    assert len(left) == 9
 
 
 def test_noisiest_layers_come_first(figures):

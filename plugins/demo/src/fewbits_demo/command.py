@@ -30,7 +30,7 @@ def demo(
     """Take a small network that comes with fewbits through the whole flow.
 
     Handwritten digits, 8×8 pixels: parse, calibrate, quantize to 8 bits and to 4-bit weights,
-    emulate, evaluate, compile. Takes a few seconds.
+    recover what 4 bits cost, emulate, evaluate, compile. Takes a few seconds.
     """
     session = session_of(ctx)
     from fewbits_demo import flow
@@ -53,6 +53,7 @@ def as_json(outcome: "Outcome") -> dict[str, Any]:
         "calibration_images": outcome.calibration_images,
         "evaluation_images": outcome.evaluation_images,
         "rows": [_row_as_json(row) for row in outcome.rows],
+        "missing": outcome.missing,
         "worst_layers": outcome.worst_layers(WORST_LAYERS),
     }
 
@@ -72,19 +73,21 @@ def show(outcome: "Outcome") -> None:
         f"{outcome.calibration_images} others",
     )
     render.table(
-        ("precision", "top-1", "same as float", "SNR", "weights"),
+        ("precision", "steps", "top-1", "same as float", "SNR", "weights"),
         [_figures(row) for row in outcome.rows],
         right=("top-1", "same as float", "SNR", "weights"),
     )
+    for each in outcome.missing:
+        render.text(each)
     quantized = outcome.rows[1:]
     render.text()
     render.table(
-        ("noisiest layers", *(row.precision for row in quantized)),
+        ("noisiest layers", *(row.name for row in quantized)),
         [
             (name, *(_decibels(row.layers.get(name)) for row in quantized))
             for name in outcome.worst_layers(WORST_LAYERS)
         ],
-        right=[row.precision for row in quantized],
+        right=[row.name for row in quantized],
     )
     render.text()
     render.table(
@@ -97,6 +100,7 @@ def show(outcome: "Outcome") -> None:
 def _figures(row: "Row") -> tuple[str, ...]:
     return (
         row.precision,
+        ", ".join(step.partition(":")[0] for step in row.steps),
         f"{row.top1:.2f} %",
         "" if row.agreement is None else f"{row.agreement:.2f} %",
         _decibels(row.snr_db),
@@ -105,9 +109,9 @@ def _figures(row: "Row") -> tuple[str, ...]:
 
 
 def _files(row: "Row") -> list[tuple[str, str, str]]:
-    held = [(row.file, f"{row.precision}, for ONNX Runtime")]
+    held = [(row.file, f"{row.name}, for ONNX Runtime")]
     if row.archive is not None:
-        held.append((row.archive, f"{row.precision}, archive to go on from"))
+        held.append((row.archive, f"{row.name}, archive to go on from"))
     return [(str(path), size_text(path.stat().st_size), what) for path, what in held]
 
 

@@ -1,4 +1,4 @@
-"""The whole flow on the embedded network: parse, measure, quantize twice, measure, compile."""
+"""The whole flow on the embedded network: parse, measure, quantize, recover, measure, compile."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +19,36 @@ if TYPE_CHECKING:
     from fewbits.plugins import Registry
 
 CALIBRATION_IMAGES = 256
-PRECISIONS = ("a8_w8", "a8_w4")
 TARGET = "cpu"
+
+
+@dataclass(frozen=True)
+class Version:
+    """A way to quantize the network.
+
+    Args:
+        name: how its files are called.
+        precision: the precision mode of all layers.
+        behind: the steps behind the quantizer.
+    """
+
+    name: str
+    precision: str
+    behind: tuple[str, ...] = ()
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """The recipe, as it is typed behind `-p`."""
+        return (f"quantize:precision={self.precision}", *self.behind)
+
+
+#: 8 bits; 4-bit weights rounded to nearest; and 4-bit weights whose errors are taken back, first by
+#: the weights behind them, then by the biases.
+VERSIONS = (
+    Version("a8_w8", "a8_w8"),
+    Version("a8_w4", "a8_w4"),
+    Version("a8_w4-recovered", "a8_w4", ("gptq", "ibc")),
+)
 
 
 @dataclass(frozen=True)
@@ -28,7 +56,9 @@ class Row:
     """What one version of the network reaches.
 
     Args:
+        name: `float`, or how its files are called.
         precision: `float`, or the precision mode.
+        steps: the recipe, as it is typed behind `-p`; empty for the float network.
         top1: accuracy in percent.
         agreement: how often the float network says the same, in percent; None for itself.
         snr_db: mean SNR of the outputs against the float network's; None for itself.
@@ -39,7 +69,9 @@ class Row:
         layers: layer → SNR in dB, in the order of the network; empty for the float network.
     """
 
+    name: str
     precision: str
+    steps: tuple[str, ...]
     top1: float
     agreement: float | None
     snr_db: float | None
@@ -52,16 +84,25 @@ class Row:
 
 @dataclass(frozen=True)
 class Outcome:
-    """All rows, and on how many images they were measured."""
+    """All rows, on how many images they were measured, and what could not be shown.
+
+    Args:
+        rows: the float network, then each version.
+        missing: versions that were left out, each with the reason.
+        calibration_images: how many pictures were calibrated on.
+        evaluation_images: how many others were measured on.
+        seed: seed of everything random.
+    """
 
     rows: tuple[Row, ...]
+    missing: tuple[str, ...]
     calibration_images: int
     evaluation_images: int
     seed: int
 
     def worst_layers(self, count: int) -> list[str]:
-        """Return the layers with the lowest SNR in the last row, worst first."""
-        layers = self.rows[-1].layers
+        """Return the layers with the lowest SNR at 4-bit weights by rounding, worst first."""
+        layers = next(row for row in self.rows if row.name == "a8_w4").layers
         return sorted(layers, key=lambda name: layers[name])[:count]
 
 
@@ -86,17 +127,30 @@ def run(folder: Path, *, registry: "Registry", seed: int = 0) -> Outcome:
     )
     pictures = api.open_data(_copy(digits.evaluation(), folder), model, registry)
     rows = [_float_row(model, network, pictures, registry)]
-    for precision in PRECISIONS:
+    missing = []
+    for version in VERSIONS:
+        absent = _absent(version, registry)
+        if absent:
+            missing.append(
+                f"{version.name} is left out, because {' and '.join(absent)} cannot be used here."
+            )
+            continue
         quantized = api.optimize(
             model,
             calibration=calibration,
-            recipe=[f"quantize:precision={precision}"],
+            recipe=version.steps,
             target=TARGET,
             seed=seed,
             registry=registry,
         )
-        rows.append(_quantized_row(quantized, precision, folder, pictures, registry))
-    return Outcome(tuple(rows), len(calibration), len(pictures), seed)
+        rows.append(_quantized_row(quantized, version, folder, pictures, registry))
+    return Outcome(tuple(rows), tuple(missing), len(calibration), len(pictures), seed)
+
+
+def _absent(version: Version, registry: "Registry") -> list[str]:
+    """Return the steps of other distributions that are not there; the demo needs the core alone."""
+    known = {found.component.name for found in registry.components("algorithm")}
+    return [step for step in version.behind if step not in known]
 
 
 def _make(folder: Path) -> None:
@@ -124,7 +178,9 @@ def _float_row(model: Model, file: Path, pictures: Dataset, registry: "Registry"
         model, pictures, target="native", evaluators=["classification"], registry=registry
     )
     return Row(
+        name="float",
         precision="float",
+        steps=(),
         top1=measured.metrics["classification"]["top1"],
         agreement=None,
         snr_db=None,
@@ -137,7 +193,7 @@ def _float_row(model: Model, file: Path, pictures: Dataset, registry: "Registry"
 
 
 def _quantized_row(
-    model: Model, precision: str, folder: Path, pictures: Dataset, registry: "Registry"
+    model: Model, version: Version, folder: Path, pictures: Dataset, registry: "Registry"
 ) -> Row:
     measured: Evaluation = api.evaluate(
         model,
@@ -147,11 +203,14 @@ def _quantized_row(
         registry=registry,
     )
     noise = layer_snr(model, pictures, batch_size=32, progress=registry.progress)
-    archive = folder / f"digits-{precision}.fewbits"
+    archive = folder / f"digits-{version.name}.fewbits"
     api.save(model, archive)
-    file = api.compile(model, folder / f"digits-{precision}.onnx", target=TARGET, registry=registry)
+    path = folder / f"digits-{version.name}.onnx"
+    file = api.compile(model, path, target=TARGET, registry=registry)
     return Row(
-        precision=precision,
+        name=version.name,
+        precision=version.precision,
+        steps=version.steps,
         top1=measured.metrics["classification"]["top1"],
         agreement=measured.metrics["fidelity"]["agreement"],
         snr_db=measured.metrics["fidelity"]["snr_db"],
