@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from tests.benchmarks import accuracy, finetuning, recovery, speed, startup
+from tests.benchmarks import accuracy, finetuning, full_precision, recovery, speed, startup
 from tests.benchmarks.common import LITE0
 
 ALWAYS: dict[str, Callable[[], Any]] = {"startup": startup.startup}
@@ -19,6 +19,9 @@ WITH_SHARED: dict[str, Callable[[], Any]] = {
     "min_max": speed.min_max,
     "optimize": speed.optimize,
     "memory": speed.memory,
+    "pruning": full_precision.pruning,
+    "equalization": full_precision.equalization,
+    "equalizing_time": full_precision.equalizing_time,
     "ibc": recovery.ibc,
     "gptq": recovery.gptq,
     "qft_w4a8": finetuning.w4a8,

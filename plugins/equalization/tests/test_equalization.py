@@ -8,7 +8,8 @@ import pytest
 from fewbits.builtin.cpu import CpuTarget
 from fewbits.builtin.uniform import UniformOptions, UniformQuantizer
 from fewbits.channels import find_channels
-from fewbits.errors import RecipeError
+from fewbits.data import ArrayDataset
+from fewbits.errors import RecipeError, TargetError
 from fewbits.executor import Executor
 from fewbits.graph import constant, layers, set_constant
 from fewbits.interfaces import Context
@@ -20,6 +21,7 @@ from fewbits_equalization.algorithm import Equalization, EqualizationOptions
 from fewbits_equalization.apply import rescale
 from fewbits_equalization.expected import Part, expected_noise, least_noise
 from fewbits_equalization.factors import balanced, importance, sharing_bounds, toward_widest
+from fewbits_equalization.noise import Grids, Noise
 
 
 def context(model):
@@ -27,7 +29,9 @@ def context(model):
 
 
 def equalize(model, **options):
-    return Equalization(EqualizationOptions(**options)).apply(model, context(model))
+    """Equalize for weights with one scale, unless the options say otherwise."""
+    chosen = EqualizationOptions(**{"weights": "per_tensor"} | options)
+    return Equalization(chosen).apply(model, context(model))
 
 
 def quantize(model):
@@ -132,6 +136,130 @@ def test_least_noise_never_makes_activations_dominate_as_even_weights_do():
     found = least_noise([weights, values], np.ones(2), np.full(2, 1e-4), np.full(2, 1e4))
     assert found[1] / found[0] < 2.0
     assert expected_noise([weights, values], found) <= expected_noise([weights, values], np.ones(2))
+
+
+def test_rows_with_scales_of_their_own_meet_the_sum_of_single_parts():
+    rng = np.random.default_rng(0)
+    reach, noise = rng.uniform(0.1, 5.0, (7, 4)), rng.uniform(0.1, 5.0, 4)
+    weights, factors = rng.uniform(0.1, 2.0, 7), np.exp(rng.normal(size=4))
+    whole = Part(reach, noise, -1, weights)
+    single = [Part(row, w * noise, -1) for row, w in zip(reach, weights, strict=True)]
+    assert expected_noise([whole], factors) == pytest.approx(expected_noise(single, factors))
+    low, high = np.full(4, 1e-3), np.full(4, 1e3)
+    values = Part(rng.uniform(0.1, 5.0, 4), np.ones(4), 1)
+    found, other = (least_noise([*p, values], np.ones(4), low, high) for p in ([whole], single))
+    least = expected_noise([whole, values], found)
+    assert least == pytest.approx(expected_noise([whole, values], other), rel=0.02)
+    for near in np.exp(0.2 * rng.normal(size=(200, 4))):
+        assert expected_noise([whole, values], found * near) > 0.98 * least
+
+
+def grids(**options):
+    algorithm = Equalization(EqualizationOptions(**options))
+    return algorithm._grids(context(toys.conv_chain()))
+
+
+def test_the_target_says_how_weights_are_scaled():
+    assert grids() == grids(weights="per_channel") != grids(weights="per_tensor")
+    assert grids(precision="a8_w4").coarseness > 300.0 * grids().coarseness
+
+
+def test_weights_that_the_target_does_not_have_are_refused():
+    model = toys.conv_chain()
+
+    class Whole(CpuTarget):
+        spec = replace(
+            CpuTarget.spec, weights="per_tensor", granularities=frozenset({"per_tensor"})
+        )
+
+    given = replace(context(model), target=Whole())
+    with pytest.raises(TargetError, match="no per_channel weights") as caught:
+        Equalization(EqualizationOptions(weights="per_channel")).apply(model, given)
+    assert "per_tensor" in caught.value.hint
+
+
+def test_scales_per_output_channel_leave_weights_of_producers_out():
+    channels = find_channels(toys.conv_chain().graph)
+    group = next(group for group in channels.groups() if group.size)
+    directions = {
+        each: {
+            part.direction
+            for part in Noise.over(channels, {}, Grids(each)).of_weights(
+                group, np.ones(channels.count)
+            )
+        }
+        for each in (False, True)
+    }
+    assert directions == {False: {1, -1}, True: {-1}}
+
+
+@pytest.mark.parametrize("toy", ["residual", "depthwise", "conv_chain"])
+def test_weights_per_channel_at_8_bits_are_left_alone_and_reported(toy):
+    result = equalize(made_hard(toys.TOYS[toy]()), weights="target")
+    assert not result.report.changed
+    reasons = [note.reason for note in result.report.layers]
+    assert "no factors promise a gain" in reasons
+
+
+def test_coarse_weights_per_channel_take_factors_that_stake_little():
+    result = equalize(made_hard(toys.residual()), weights="per_channel", precision="a8_w4")
+    found = [note.values for note in result.report.layers if note.action == "equalized"]
+    assert found
+    assert all(0.499 <= each["smallest"] <= each["largest"] <= 2.001 for each in found)
+
+
+def test_a_clip_whose_bound_is_never_met_becomes_a_relu():
+    model = toys.depthwise()
+    small = {k: 1e-3 * v for k, v in toys.calibration(model).inputs.items()}
+    given = replace(context(model), calibration=ArrayDataset(small))
+    for node in model.graph:
+        assert node.op_type != "Relu"
+    algorithm = Equalization(EqualizationOptions(clip="relu"))
+    result = algorithm.apply(model, given)
+    relus = [note for note in result.report.layers if note.action == "relu"]
+    assert relus
+    names = {node.name for node in result.model.graph if node.op_type == "Relu"}
+    assert {note.layer for note in relus} <= names
+    before, after = (Session(m.network).run(small) for m in (model, result.model))
+    for name, value in before.items():
+        assert relative_difference(value, after[name]) < 1e-5
+    assert algorithm.float_tolerance is None
+
+
+def test_a_clip_whose_bound_is_met_stays_exact_with_relu():
+    model = toys.depthwise()
+    large = {k: 50.0 * v for k, v in toys.calibration(model).inputs.items()}
+    given = replace(context(model), calibration=ArrayDataset(large))
+    result = Equalization(EqualizationOptions(clip="relu")).apply(model, given)
+    wide = {k: 10.0 * v for k, v in large.items()}
+    before, after = (Session(m.network).run(wide) for m in (model, result.model))
+    for name, value in before.items():
+        assert relative_difference(value, after[name]) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("options", "held"),
+    [
+        ({}, True),
+        ({"clip": "exact"}, True),
+        ({"clip": "relu"}, False),
+        ({"absorb_bias": True}, False),
+    ],
+)
+def test_only_what_holds_for_all_data_is_promised(options, held):
+    assert (Equalization(EqualizationOptions(**options)).float_tolerance is not None) == held
+
+
+def test_no_channel_falls_further_below_zero_than_the_widest_rises():
+    hard = made_hard(toys.residual(), sigma=3.0)
+    free = equalize(hard, mode="one_step", cap=1e4).report
+    held = equalize(hard, mode="one_step", cap=1e4, pre_activation=True).report
+    assert 0 < held.metrics["channels"] < free.metrics["channels"]
+
+
+def test_the_bound_by_pre_activations_needs_a_mode_that_has_it():
+    with pytest.raises(ValueError, match="mode=one_step"):
+        EqualizationOptions(pre_activation=True)
 
 
 def test_shared_bounds_cost_the_emulator_nothing():

@@ -44,3 +44,25 @@ class TestNoClips(AlgorithmContract):
     @pytest.fixture
     def algorithm(self):
         return Equalization(EqualizationOptions(clip="off"))
+
+
+class TestRelus(AlgorithmContract):
+    toys = ("conv_chain", "depthwise", "concat")
+
+    @pytest.fixture
+    def algorithm(self):
+        return Equalization(EqualizationOptions(clip="relu"))
+
+
+class TestPerTensor(AlgorithmContract):
+    @pytest.fixture
+    def algorithm(self):
+        return Equalization(EqualizationOptions(weights="per_tensor"))
+
+
+class TestBoundByPreActivations(AlgorithmContract):
+    toys = ("conv_chain", "depthwise", "residual")
+
+    @pytest.fixture
+    def algorithm(self):
+        return Equalization(EqualizationOptions(mode="two_step", pre_activation=True))

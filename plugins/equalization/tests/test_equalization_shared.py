@@ -27,7 +27,9 @@ pytestmark = pytest.mark.slow
 
 @pytest.mark.skipif(not MODELS, reason="the shared models are not here")
 @pytest.mark.parametrize(
-    "options", [{}, {"clip": "exact"}, {"mode": "cle"}, {"mode": "two_step"}], ids=str
+    "options",
+    [{"weights": "per_tensor"}, {"clip": "exact"}, {"mode": "cle"}, {"mode": "two_step"}],
+    ids=str,
 )
 @pytest.mark.parametrize("path", MODELS, ids=lambda path: path.stem)
 def test_float_outputs_stay_what_they_were(path, options):
@@ -49,17 +51,18 @@ def test_float_outputs_stay_what_they_were(path, options):
 
 
 @pytest.mark.skipif(not (CIFAR.exists() and RESNET.exists()), reason="the shared data is not here")
+@pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize(
     "options", [{}, {"mode": "cle"}, {"mode": "one_step", "cap": 1e4}], ids=str
 )
-def test_a_resnet_made_hard_comes_within_two_points_of_float(options):
+def test_a_resnet_made_hard_comes_within_two_points_of_float(options, seed):
     model = parse(RESNET)
     held = np.load(CIFAR)
     images, labels = pictures(held["images"][:1024]), held["labels"][:1024]
     calibration = ArrayDataset({model.input_names[0]: pictures(held["calib_images"][:256])})
     hard = model.copy()
     channels = find_channels(hard.graph)
-    factors = np.exp(1.5 * np.random.default_rng(0).normal(size=channels.count))
+    factors = np.exp(1.5 * np.random.default_rng(seed).normal(size=channels.count))
     factors[0] = 1.0
     rescale(hard.graph, channels, factors)
 
@@ -73,10 +76,12 @@ def test_a_resnet_made_hard_comes_within_two_points_of_float(options):
         return top1(CpuTarget().emulator(out, threads=2))
 
     context = Context(CpuTarget(), calibration, threads=2)
-    easy = Equalization(EqualizationOptions(**options)).apply(hard, context).model
+    given = EqualizationOptions(weights="per_tensor", **options)
+    easy = Equalization(given).apply(hard, context).model
     reference = top1(Session(model.network, threads=2))
     assert quantized(hard) < reference - 0.3
-    assert quantized(easy) > reference - 0.02
+    found = quantized(easy)
+    assert found > reference - 0.02, f"{found:.4f} of {reference:.4f}"
 
 
 def pictures(images):

@@ -1,6 +1,6 @@
 """How far the weights and activations of each class of channels reach, as factors change."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,15 +34,16 @@ class Kernel:
 
     def output_ranges(self, factors: Vector) -> Vector:
         """Return the largest scaled weight of each output channel, `(out,)`."""
-        found: Vector = self._scaled(factors).max(axis=2).ravel().astype(np.float64)
+        found: Vector = self.scaled(factors).max(axis=2).ravel().astype(np.float64)
         return found
 
     def input_ranges(self, factors: Vector) -> Vector:
         """Return the largest scaled weight of each input channel, `(in,)`."""
-        found: Vector = self._scaled(factors).max(axis=1).ravel().astype(np.float64)
+        found: Vector = self.scaled(factors).max(axis=1).ravel().astype(np.float64)
         return found
 
-    def _scaled(self, factors: Vector) -> NDArray[np.float32]:
+    def scaled(self, factors: Vector) -> NDArray[np.float32]:
+        """Return the scaled magnitudes, `(groups, out/groups, in/groups)`."""
         groups = len(self.magnitudes)
         up = factors[self.written].astype(np.float32).reshape(groups, -1, 1)
         down = (1.0 / factors[self.read]).astype(np.float32).reshape(groups, 1, -1)
@@ -97,6 +98,31 @@ def consumer_ranges(group: ChannelGroup, layers: Mapping[str, Kernel], factors: 
             for slot in group.consumers
         ]
     )
+
+
+def consumer_rows(
+    group: ChannelGroup, slot: Slot, kernel: Kernel, factors: Vector
+) -> Iterator[tuple[int, NDArray[np.float64]]]:
+    """Yield the largest weights between each output channel of a consumer and each class.
+
+    Args:
+        group: whose classes count.
+        slot: the consumer.
+        kernel: its weights.
+        factors: of all classes.
+
+    Yields:
+        For each channel group of the layer that reads the classes: its number, and its weights as
+        `(out/groups, size)`.
+    """
+    classes = slot.classes.reshape(len(kernel.magnitudes), -1)
+    scaled = kernel.scaled(factors)
+    for number in np.flatnonzero(np.isin(classes, group.classes).any(axis=1)):
+        found = np.zeros((group.size, scaled.shape[1]))
+        inside = np.isin(classes[number], group.classes)
+        places = np.searchsorted(group.classes, classes[number][inside])
+        np.maximum.at(found, places, scaled[number].T[inside])
+        yield int(number), found.T
 
 
 def activation_ranges(

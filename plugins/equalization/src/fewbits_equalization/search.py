@@ -17,6 +17,7 @@ from fewbits_equalization.factors import (
 from fewbits_equalization.ranges import (
     Kernel,
     activation_ranges,
+    by_class,
     consumer_ranges,
     kernels,
     producer_ranges,
@@ -36,11 +37,13 @@ def in_one_pass(
     cap: float,
     weighted: bool,
     shared: bool,
+    lows: Mapping[str, Vector] | None = None,
 ) -> Vector:
     """Return factors by one-step or two-step equalization (Meller et al. 2019).
 
-    `f_i = min(K / k_i, A / a_i, cap)` over every producer's weights `k` and every tensor's values
-    `a`, in the network's order, each group with the kernels as the groups before have left them.
+    `f_i = min(K / k_i, A / a_i, cap, max(A / p_i, 1))` over every producer's weights `k`, every
+    tensor's values `a` and how far `p` values fall below zero before the activation, in the
+    network's order, each group with the kernels as the groups before have left them.
 
     Args:
         channels: from `find_channels`.
@@ -49,6 +52,7 @@ def in_one_pass(
         cap: largest factor.
         weighted: two-step: what consumers hardly read sets no standard.
         shared: keep to factors with which one upper bound does for a whole clipped tensor.
+        lows: layer → `p`, `(channels,)`; without it that bound is left out.
 
     Returns:
         `(channels.count,)`; 1 for class 0.
@@ -66,9 +70,27 @@ def in_one_pass(
             found = np.minimum(found, toward_widest(k, m))
         for a in activation_ranges(group, statistics, channels, statistics):
             found = np.minimum(found, toward_widest(a, m))
+        found = np.minimum(found, _above_lows(group, channels, statistics, lows or {}, m))
         found = np.exp2(np.floor(np.log2(np.maximum(found, TINY))))  # no rounding in any layer
         factors[group.classes] = _settled(group, channels, statistics, found, shared)
     return factors
+
+
+def _above_lows(
+    group: ChannelGroup,
+    channels: Channels,
+    statistics: Mapping[str, TensorStatistics],
+    lows: Mapping[str, Vector],
+    m: Vector,
+) -> Vector:
+    """Return `max(A / p_i, 1)`, the least over the producers; infinite where nothing falls."""
+    found = np.full(group.size, np.inf)
+    for slot in (slot for slot in group.producers if slot.layer.name in lows):
+        p = by_class(group, slot.classes, lows[slot.layer.name])
+        for a in activation_ranges(group, [str(slot.layer.output.name)], channels, statistics):
+            widest = float((a * m).max())
+            found = np.minimum(found, np.maximum(widest / np.maximum(p, TINY), 1.0))
+    return found
 
 
 def cross_layer(

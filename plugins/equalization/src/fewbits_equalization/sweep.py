@@ -6,21 +6,16 @@ import numpy as np
 from fewbits.calibration import TensorStatistics
 from fewbits.channels import ChannelGroup, Channels
 
-from fewbits_equalization.expected import Part, least_noise
-from fewbits_equalization.factors import TINY, Vector
-from fewbits_equalization.ranges import (
-    Kernel,
-    activation_ranges,
-    by_class,
-    consumer_ranges,
-    kernels,
-    producer_ranges,
-    upper_bounds,
-)
+from fewbits_equalization.expected import Part, expected_noise, least_noise
+from fewbits_equalization.factors import Vector
+from fewbits_equalization.noise import Grids, Noise
+from fewbits_equalization.ranges import activation_ranges, upper_bounds
 
 SWEEPS = 2
 FARTHEST = 1e4
-CREST = 2.5  # largest value over root mean square, about
+LEAST_GAIN = 0.02  # share of the noise; the estimate is not worth more
+MOST_PER_CHANNEL = 2.0  # weights have less to gain then, so less is staked
+MOST_CLIPPED = 2.0  # largest factor behind a clip: other data may reach further
 
 
 def by_noise(
@@ -29,128 +24,50 @@ def by_noise(
     statistics: Mapping[str, TensorStatistics],
     *,
     shared: bool,
+    grids: Grids,
 ) -> Vector:
     """Return the factors for which the least rounding noise is to be expected.
-
-    Weights and activations of 8 bits with one scale per tensor are assumed; what a
-    channel's noise does further on is estimated as if it were white and every layer linear.
 
     Args:
         channels: from `find_channels`.
         groups: of `channels`.
         statistics: extremes per channel of the tensors that carry the channels.
         shared: keep to factors with which one upper bound does for a whole clipped tensor.
+        grids: how weights and activations will be rounded.
 
     Returns:
-        `(channels.count,)`; 1 for class 0.
+        `(channels.count,)`; 1 for class 0, in groups where too little would be gained, and
+        everywhere if `grids` give no gain to expect.
     """
     factors = np.ones(channels.count)
-    layers = kernels(channels)
-    powers = _powers(channels, statistics)
-    gains, by_channel = _gains(layers, powers)
+    if not grids.gain_to_expect:
+        return factors
+    noise = Noise.over(channels, statistics, grids)
     free = [group for group in groups if group.size and group.consumers]
-    tensors = [_of_tensors(group, channels, statistics, powers, by_channel) for group in free]
-    limits = [_limits(group, channels, statistics, shared) for group in free]
+    tensors = [noise.of_tensors(group, channels, statistics) for group in free]
+    farthest = MOST_PER_CHANNEL if grids.per_channel else FARTHEST
+    limits = [_limits(group, channels, statistics, shared, farthest) for group in free]
     for _ in range(SWEEPS):
         for group, fixed, (low, high) in zip(free, tensors, limits, strict=True):
             now = factors[group.classes]
-            parts = [
-                *_of_producers(group, layers, factors, gains, powers),
-                *(Part(part.reach * now, part.noise / now**2, 1) for part in fixed),
-                *_of_consumers(group, layers, factors, gains, powers),
-            ]
+            parts = _parts(noise, group, fixed, factors)
             step = least_noise(parts, np.ones(group.size), low / now, high / now)
             factors[group.classes] = now * step
+    for group, fixed in zip(free, tensors, strict=True):
+        now, parts = factors[group.classes], _parts(noise, group, fixed, factors)
+        least = (1.0 - LEAST_GAIN) * expected_noise(parts, 1.0 / now)
+        if expected_noise(parts, np.ones(group.size)) > least:
+            factors[group.classes] = 1.0
     return factors
 
 
-def _powers(channels: Channels, statistics: Mapping[str, TensorStatistics]) -> Vector:
-    """Return the estimated power of each class, `(count,)`; 1 where nothing is known."""
-    reach = np.zeros(channels.count)
-    for name, found in statistics.items():
-        assert found.channel_low is not None
-        assert found.channel_high is not None
-        extremes = np.maximum(-found.channel_low, found.channel_high)
-        np.maximum.at(reach, channels.tensors[name].ravel(), extremes)
-    powers: Vector = np.square(reach / CREST)
-    powers[0] = 1.0
-    return powers
-
-
-def _gains(layers: Mapping[str, Kernel], powers: Vector) -> tuple[dict[str, Vector], Vector]:
-    """Return by what noise in each channel that a layer writes counts, and in each class.
-
-    A layer's noise counts by its share in the layer's signal, both as later layers weigh the
-    channels: otherwise the estimate, too high by a little in each layer, lets the first ones
-    outweigh all others.
-    """
-    classes = np.zeros(len(powers))
-    gains: dict[str, Vector] = {}
-    for name, kernel in reversed(list(layers.items())):
-        gain = classes[kernel.written]
-        signal = kernel.energies @ powers[kernel.read].reshape(len(kernel.energies), -1, 1)
-        gain[kernel.written == 0] = 1.0 / max(float(signal.sum()), TINY)
-        own = np.where(kernel.written > 0, powers[kernel.written], signal.ravel())
-        gain = gain / max(float((gain * own).sum()), TINY)
-        gains[name] = gain
-        back = gain.reshape(len(kernel.energies), 1, -1) @ kernel.energies
-        np.add.at(classes, kernel.read, back.ravel())
-        classes[0] = 0.0
-    return gains, classes
-
-
-def _of_producers(
-    group: ChannelGroup,
-    layers: Mapping[str, Kernel],
-    factors: Vector,
-    gains: Mapping[str, Vector],
-    powers: Vector,
+def _parts(
+    noise: Noise, group: ChannelGroup, tensors: Sequence[Part], factors: Vector
 ) -> list[Part]:
-    parts = []
-    reach = producer_ranges(group, layers, factors)
-    for row, slot in zip(reach, group.producers, strict=True):
-        kernel = layers[slot.layer.name]
-        read = (powers * factors**2)[kernel.read].reshape(len(kernel.energies), -1).sum(axis=1)
-        read = np.repeat(read, len(kernel.written) // len(read)) * kernel.taps
-        noise = 4.0 * gains[slot.layer.name] * read / factors[kernel.written] ** 2
-        parts.append(Part(row, by_class(group, slot.classes, noise) * (row > 0.0), 1))
-    return parts
-
-
-def _of_tensors(
-    group: ChannelGroup,
-    channels: Channels,
-    statistics: Mapping[str, TensorStatistics],
-    powers: Vector,
-    gains: Vector,
-) -> list[Part]:
-    """Return the parts of the tensors that carry a group, factors being 1."""
-    gain, signal = gains[group.classes], (gains * powers)[group.classes].sum()
-    parts = []
-    for name, found in statistics.items():
-        for row in activation_ranges(group, [name], channels, statistics):
-            noise = (4.0 if found.low < 0.0 else 1.0) * gain / max(float(signal), TINY)
-            parts.append(Part(row, noise * (row > 0.0), 1))
-    return parts
-
-
-def _of_consumers(
-    group: ChannelGroup,
-    layers: Mapping[str, Kernel],
-    factors: Vector,
-    gains: Mapping[str, Vector],
-    powers: Vector,
-) -> list[Part]:
-    parts = []
-    reach = consumer_ranges(group, layers, factors)
-    for row, slot in zip(reach, group.consumers, strict=True):
-        kernel = layers[slot.layer.name]
-        gain = gains[slot.layer.name] / factors[kernel.written] ** 2
-        gain = gain.reshape(len(kernel.energies), -1).sum(axis=1)
-        gain = np.repeat(gain, len(kernel.read) // len(gain)) * kernel.taps
-        noise = 4.0 * gain * (powers * factors**2)[kernel.read]
-        parts.append(Part(row, by_class(group, slot.classes, noise), -1))
-    return parts
+    """Return a group's parts as the factors have left them."""
+    now = factors[group.classes]
+    values = [Part(part.reach * now, part.noise / now**2, 1) for part in tensors]
+    return [*noise.of_weights(group, factors), *values]
 
 
 def _limits(
@@ -158,20 +75,23 @@ def _limits(
     channels: Channels,
     statistics: Mapping[str, TensorStatistics],
     shared: bool,
+    farthest: float,
 ) -> tuple[Vector, Vector]:
     """Return the smallest and the largest factor of each channel.
 
     Behind a clip at `B` they lie between 1 and `B / a`, and an encoding that ends at `B` implies
-    every bound `B f`.
+    every bound `B f`. They stay below `MOST_CLIPPED`, for what a few samples hardly wake may be
+    large on others, and the encoding would cut it off at `B / f`.
     """
-    low, high = np.full(group.size, 1.0 / FARTHEST), np.full(group.size, FARTHEST)
+    low, high = np.full(group.size, 1.0 / farthest), np.full(group.size, farthest)
     for operand in group.operands if shared else ():
         if not operand.is_clip:
             continue
         bounds = upper_bounds(group, operand)
         clipped = np.isfinite(bounds)
         reach = activation_ranges(group, [str(operand.node.outputs[0].name)], channels, statistics)
-        most = bounds / np.maximum(reach[0], bounds / FARTHEST) if len(reach) else np.ones_like(low)
+        top = reach[0] if len(reach) else bounds
+        most = bounds / np.maximum(top, bounds / MOST_CLIPPED)
         low[clipped] = 1.0
         high[clipped] = np.minimum(high, np.maximum(most, 1.0))[clipped]
     return low, high
