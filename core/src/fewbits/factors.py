@@ -6,12 +6,12 @@ from numpy.typing import NDArray
 Matrix = NDArray[np.float64]
 
 
-def damped(hessian: Matrix, damping: float) -> Matrix:
+def damped(hessian: Matrix, damping: float | Matrix) -> Matrix:
     """Return `H + damping · mean(diag H) · I`; `I` where `H` is zero.
 
     Args:
         hessian: `(…, columns, columns)`, positive semidefinite.
-        damping: share of the mean diagonal.
+        damping: share of the mean diagonal, one or `(…)`.
     """
     size = hessian.shape[-1]
     mean = np.trace(hessian, axis1=-2, axis2=-1) / max(size, 1)
