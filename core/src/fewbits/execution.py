@@ -66,9 +66,7 @@ def generator(model: Model, use: str, seed: int) -> np.random.Generator:
     return np.random.default_rng([seed, zlib.crc32(f"{use}#{before}".encode())])
 
 
-def perform(
-    model: Model, planned: Planned, setting: Setting, *, work: Path | None = None
-) -> Model:
+def perform(model: Model, planned: Planned, setting: Setting, *, work: Path | None = None) -> Model:
     """Run one step, check what it returned, and write down what happened.
 
     Args:
