@@ -101,11 +101,14 @@ def _block_backward(
     low, high, below, above = ends
     ratio = x / step
     bounded = ratio.clamp(low, high)
-    torch.mul(gradient, bounded == ratio, out=out)
-    lost = gradient - out  # what arrived outside the range
-    residual = torch.dot(out, bounded.round().sub_(bounded))
-    outside = torch.dot(lost, torch.where(ratio < low, below, above)) if below or above else 0.0
-    return float(residual + outside)
+    torch.ops.aten.hardtanh_backward(gradient, ratio, low, high, grad_input=out)
+    residual = torch.dot(out, ratio.copy_(bounded).round_().sub_(bounded))
+    if not below and not above:
+        return float(residual)
+    lost = torch.sub(gradient, out, out=ratio)  # what arrived outside, where `bounded` is an end
+    both = float(lost.sum())
+    at_high = (float(torch.dot(lost, bounded)) - low * both) / (high - low)
+    return float(residual) + below * (both - at_high) + above * at_high
 
 
 def _dense(x: Tensor) -> Tensor:

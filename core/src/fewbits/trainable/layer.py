@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fewbits.graph import Layer, constant
-from fewbits.kernels import from_blocks, in_channels
 from fewbits.model import Encoding, Model
 from fewbits.trainable.fakequant import fake_quantize_weight
 from fewbits.trainable.ops import OPS
@@ -75,14 +74,13 @@ class TrainableLayer(nn.Module):
         mask = model.masks.get(str(layer.weight.name))
         self._mask: Tensor | None
         self.register_buffer("_mask", None if mask is None else torch.tensor(mask))
-        out, into = _class_of_each_weight(layer, classes)
-        self._out: Tensor
-        self._in: Tensor
         self._written: Tensor
-        self.register_buffer("_out", torch.tensor(out))
-        self.register_buffer("_in", torch.tensor(into))
+        self._read: Tensor
         self.register_buffer("_written", torch.tensor(classes.written))
-        self._scaled = bool(out.any() or into.any())
+        self.register_buffer("_read", torch.tensor(classes.read))
+        self._integers: Tensor | None
+        self.register_buffer("_integers", None)
+        self._scaled = bool(classes.written.any() or classes.read.any())
 
     @property
     def node(self) -> ir.Node:
@@ -94,15 +92,29 @@ class TrainableLayer(nn.Module):
         """`s`, `(out,)` or one number."""
         return self._first_step * self.log_step.exp()
 
+    def hold_integers(self, factors: Tensor) -> None:
+        """Hold the weight's integers as they are from now on: it is `s · q`, whatever `weight` is.
+
+        So the step can be trained without any weight going to another integer.
+
+        Args:
+            factors: the factor of each class, `(classes,)`; they leave this weight alone then.
+        """
+        with torch.no_grad():
+            ratio = self.full_weight(factors) / self._along(self.step, self.weight.ndim)
+            self._integers = ratio.round_().clamp_(-self.encoding.qmax, self.encoding.qmax)
+
     def full_weight(self, factors: Tensor) -> Tensor:
         """Return the weight before rounding, cross-layer factors applied, masked.
 
         Args:
             factors: the factor of each class, `(classes,)`.
         """
+        if self._integers is not None:
+            return self._integers * self._along(self.step, self.weight.ndim)
         weight = self.weight * self._unit
         if self._scaled:
-            weight = weight * (factors[self._out] / factors[self._in])
+            weight = weight * self._ratios(factors)
         return weight if self._mask is None else weight * self._mask
 
     def full_bias(self, factors: Tensor) -> Tensor | None:
@@ -148,6 +160,19 @@ class TrainableLayer(nn.Module):
         (y,) = OPS[self.node.op_type](self.node, (x, weight, bias))
         return y
 
+    def spread(self, factors: Tensor) -> Tensor:
+        """Return `12 · Σ (W/s − round(W/s))²`: 1 for each weight if they lie anywhere.
+
+        Differentiable in the weights alone (Nagel et al. 2022, "Overcoming oscillations in
+        quantization-aware training", equation 7, without weights beyond the grid).
+
+        Args:
+            factors: the factor of each class, `(classes,)`.
+        """
+        step = self._along(self.step, self.weight.ndim).detach()
+        ratio = (self.full_weight(factors) / step).clamp(-self.encoding.qmax, self.encoding.qmax)
+        return 12.0 * (ratio - ratio.detach().round()).square().sum()
+
     def along_output(self, parameter: Tensor, ndim: int) -> Tensor:
         """Reshape one number per output channel so that it broadcasts over an output."""
         if not parameter.ndim:
@@ -157,6 +182,15 @@ class TrainableLayer(nn.Module):
         shape = [1] * ndim
         shape[1 if self.node.op_type.startswith("Conv") else ndim - 1] = -1
         return parameter.reshape(shape)
+
+    def _ratios(self, factors: Tensor) -> Tensor:
+        """Return `f_out / f_in` of each weight, in a shape that broadcasts to it."""
+        kernel = (1,) * max(self.weight.ndim - 2, 0)
+        out = factors[self._written].reshape(self.layer.groups, -1, 1, *kernel)
+        into = factors[self._read].reshape(self.layer.groups, 1, -1, *kernel)
+        blocks = out / into
+        split = blocks.swapaxes(1, 2) if self.layer.weight_axis == 1 else blocks
+        return split.reshape(-1, *split.shape[2:])
 
     def _along(self, parameter: Tensor, ndim: int) -> Tensor:
         """Reshape one number per channel so that it broadcasts over the weight."""
@@ -180,20 +214,3 @@ def _tensor(value: ir.Value, start: Arrays) -> Tensor:
 def _laid_out(weight: Tensor) -> Tensor:
     """Return a weight as torch's fastest convolutions want it in memory."""
     return weight.contiguous(memory_format=torch.channels_last) if weight.ndim == 4 else weight
-
-
-def _class_of_each_weight(
-    layer: Layer, classes: Classes
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the classes of the channels that each weight writes and reads, in its own layout.
-
-    Both broadcast to the weight.
-    """
-    kernel = (1,) * max(len(layer.weight.shape or ()) - 2, 0)
-    groups, inputs = layer.groups, in_channels(layer)
-    out = classes.written.reshape(groups, -1, 1, *kernel)
-    into = classes.read.reshape(groups, 1, -1, *kernel)
-    shape = (groups, layer.out_channels // groups, inputs // groups, *kernel)
-    wide = [np.ascontiguousarray(np.broadcast_to(part, shape)) for part in (out, into)]
-    first, second = (from_blocks(layer, part) for part in wide)
-    return first, second

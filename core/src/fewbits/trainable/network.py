@@ -81,6 +81,15 @@ class QuantizedNetwork(nn.Module):
         """The cross-layer factor of each class; the first is 1."""
         return torch.cat([self.log_factors.new_zeros(1), self.log_factors[1:]]).exp()
 
+    def spread(self) -> Tensor:
+        """Return how far weights are from their integers: 0 on them, 1 if they lie anywhere.
+
+        Added to a loss it keeps weights from going to and fro between two integers.
+        """
+        factors = self.factors
+        parts = [part.spread(factors) for part in self.layers.values()]
+        return torch.stack(parts).sum() / sum(p.weight.numel() for p in self.layers.values())
+
     def forward(self, inputs: Tensors, wanted: Collection[str] = ()) -> Tensors:
         """Compute the network's outputs, or the values called `wanted`.
 

@@ -27,6 +27,12 @@ class QftOptions(Options):
     )
     warmup_epochs: float = Field(0.25, ge=0.0, description="Rounds in which the steps grow.")
     cycles: int = Field(1, ge=1, description="How often the cosine falls, each from half as high.")
+    dampening: float = Field(
+        3.0,
+        ge=0.0,
+        description="How strongly weights are drawn to their integers at the end, from 0 at the "
+        "start, in parts of the loss that training starts from.",
+    )
     train: list[Degree] = Field(
         ["weights", "biases", "weight_scales", "activation_scales", "factors"],
         description="Degrees of freedom that move; the others are locked.",

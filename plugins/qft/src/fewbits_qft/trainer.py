@@ -99,6 +99,10 @@ class Trainer:
         self.best: Weights = weights_of(task.network)
 
     @property
+    def _weights_move(self) -> bool:
+        return any(part.weight.requires_grad for part in self.task.network.layers.values())
+
+    @property
     def steps_a_round(self) -> int:
         """Number of batches in a round."""
         return math.ceil(self.options.dataset_size / self.options.batch_size)
@@ -123,17 +127,16 @@ class Trainer:
         Args:
             heard: told after each batch: batches done in this round, and the loss.
         """
-        number = len(self.done)
+        number, options = len(self.done), self.options
         rng = np.random.default_rng([self.task.seed, number])
         count = len(next(iter(self.task.train.values())))
-        order = samples.rounds(count, self.options.dataset_size, rng)
-        drawn = samples.batches(
-            self.task.train, order, self.options.batch_size, self.options.augment, rng
-        )
+        order = samples.rounds(count, options.dataset_size, rng)
+        drawn = samples.batches(self.task.train, order, options.batch_size, options.augment, rng)
         total = 0.0
         for index, batch in enumerate(drawn):
-            self._set_rates((number - 1) * self.steps_a_round + index)
-            loss = self._step(batch)
+            step = (number - 1) * self.steps_a_round + index
+            self._set_rates(step)
+            loss = self._step(batch, step / (options.epochs * self.steps_a_round))
             total += loss
             heard(index + 1, loss)
         held = Round(number, total / self.steps_a_round, self._judge())
@@ -150,14 +153,21 @@ class Trainer:
         for group, full in zip(self.optimizer.param_groups, self._rates, strict=True):
             group["lr"] = full * factor
 
-    def _step(self, batch: samples.Inputs) -> float:
-        """Take one step and return the loss."""
+    def _step(self, batch: samples.Inputs, progress: float) -> float:
+        """Take one step and return the loss.
+
+        Args:
+            batch: samples, over all processes.
+            progress: share of all steps that are done.
+        """
         own = self._processes.share(batch)
         truth = self._on_device(self.task.teacher.answers(own))
         found = self._parallel(_tensors(own, self._device), tuple(self.task.compared))
         loss = losses.total(self.options.loss_type, found, truth, self.task.compared)
+        pull = self.options.dampening * progress * self.done[0].judged.loss
+        drawn = pull * self.task.network.spread() if pull and self._weights_move else 0.0
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        (loss + drawn).backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         return self._processes.mean(float(loss.detach()))
 
@@ -204,10 +214,16 @@ def put_weights(network: QuantizedNetwork, weights: Weights) -> None:
 
 
 def _groups(network: QuantizedNetwork, options: QftOptions) -> list[dict[str, Any]]:
-    """Return what moves, by learning rate; everything else is locked."""
+    """Return what moves, by learning rate; everything else is locked.
+
+    Where weights are locked their integers stay, even if their steps move.
+    """
     chosen = _chosen(network, options.layers)
     slow, fast = options.scale_learning_rate, options.learning_rate
     groups: dict[float, list[nn.Parameter]] = {}
+    for name, part in network.layers.items():
+        if "weights" not in options.train or name not in chosen:
+            part.hold_integers(network.factors.detach())
     for kind, members in network.degrees().items():
         full = fast if kind in ("weights", "biases") else slow
         for name, parameter in members.items():
