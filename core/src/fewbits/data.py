@@ -255,3 +255,18 @@ def _join(batches: Sequence[Batch]) -> Batch:
     labels = [b.labels for b in batches if b.labels is not None]
     inputs = {name: np.concatenate([b.inputs[name] for b in batches]) for name in batches[0].inputs}
     return Batch(inputs, np.concatenate(labels) if labels else None)
+
+
+def parted(dataset: Dataset, holds_out: int) -> tuple[Dataset, Dataset | None]:
+    """Return the samples to calibrate on, and those that are held out, evenly spaced.
+
+    Args:
+        dataset: all samples.
+        holds_out: how many to hold out; a quarter at most.
+    """
+    count = min(holds_out, len(dataset) // 4)
+    if not count:
+        return dataset, None
+    held = np.linspace(0, len(dataset) - 1, count).round().astype(np.int64)
+    rest = np.setdiff1d(np.arange(len(dataset)), held)
+    return dataset.select(rest), dataset.select(held)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fewbits import archive, masks
-from fewbits.data import Dataset
+from fewbits.data import Dataset, parted
 from fewbits.errors import PluginError, UsageError
 from fewbits.history import from_dict, to_dict
 from fewbits.interfaces import Context, Result, Target
@@ -36,6 +36,7 @@ class Setting:
         threads: how many threads to use; None lets the runtime choose.
         batch_size: samples per run of the network.
         level: what the recipe says of the levels it stands for.
+        holds_out: how many samples to keep from all steps, to judge by; a quarter at most.
         data: how the samples were opened, and the batch size; empty without samples.
     """
 
@@ -46,6 +47,7 @@ class Setting:
     threads: int | None = None
     batch_size: int = 4
     level: Mapping[str, Any] = field(default_factory=dict)
+    holds_out: int = 0
     data: dict[str, Any] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -53,6 +55,8 @@ class Setting:
             raise UsageError(f"The seed is {self.seed}.", hint="Give 0 or a positive number.")
         said = {} if self.calibration is None else self.calibration.describe()
         data = {**said, "batch_size": self.batch_size} if said else {}
+        if said and self.holds_out:
+            data["held_out"] = self.holds_out
         object.__setattr__(self, "data", data)
 
 
@@ -106,15 +110,19 @@ def perform(model: Model, planned: Planned, setting: Setting, *, work: Path | No
 
 
 def _context(model: Model, planned: Planned, setting: Setting, work: Path | None) -> Context:
+    calibration, held_out = setting.calibration, None
+    if calibration is not None:
+        calibration, held_out = parted(calibration, setting.holds_out)
     return Context(
         target=setting.target,
-        calibration=setting.calibration,
+        calibration=calibration,
         seed=setting.seed,
         rng=generator(model, planned.step.use, setting.seed),
         progress=setting.registry.progress,
         threads=setting.threads,
         batch_size=setting.batch_size,
         work=work,
+        held_out=held_out,
     )
 
 

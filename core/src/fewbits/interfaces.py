@@ -70,6 +70,8 @@ class Context:
         batch_size: samples per run of the network.
         work: a folder that outlives an interruption, for what a long step needs to go on from
             when the run is resumed; it need not exist yet. None when the run keeps nothing.
+        held_out: samples that no step of the run calibrates on, to judge by; None where no step
+            of the run asked for any (`Algorithm.holds_out`).
     """
 
     target: "Target"
@@ -80,6 +82,7 @@ class Context:
     threads: int | None = None
     batch_size: int = 4
     work: Path | None = None
+    held_out: Dataset | None = None
 
     def need_calibration(self, who: str) -> Dataset:
         """Return the calibration data.
@@ -148,13 +151,15 @@ class Algorithm(Configurable, ABC):
     the float outputs that the pass promises to stay below; None promises nothing. Where options
     decide, `__init__` may set `needs_calibration` and `float_tolerance` on the instance.
     `requires` names the modules that it imports only when it runs, each with what installs it; a
-    recipe with such a step is refused before anything runs where one is missing.
+    recipe with such a step is refused before anything runs where one is missing. `holds_out` is
+    the number of samples it wants to judge by, which no step of the run is to calibrate on.
     """
 
     stage: ClassVar[Stage] = Stage.OPTIMIZED
     needs_calibration: bool = False
     float_tolerance: float | None = None
     requires: ClassVar[Mapping[str, str]] = {}
+    holds_out: int = 0
 
     @abstractmethod
     def apply(self, model: Model, context: Context) -> Result:

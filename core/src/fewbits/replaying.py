@@ -124,6 +124,7 @@ def _again(model: Model, record: StepRecord, setup: Setup) -> tuple[Model, Repla
         record.seed,
         setup.threads,
         int(record.data.get("batch_size", 8)),
+        holds_out=int(record.data.get("held_out", 0)),
     )
     out = perform(model, planned, setting)
     return out, _compared(record, out.history[-1])

@@ -68,4 +68,5 @@ def _compared(
         ("calibration digest", record.data.get("digest"), setting.data.get("digest")),
         ("calibration count", record.data.get("count"), setting.data.get("count")),
         ("batch size", record.data.get("batch_size"), setting.data.get("batch_size")),
+        ("samples held out", record.data.get("held_out"), setting.data.get("held_out")),
     )

@@ -55,7 +55,16 @@ def run(
     """
     planned = plan(model, recipe, registry, calibrated=calibration is not None)
     device = target if isinstance(target, Target) else registry.create("target", target, {})
-    setting = Setting(registry, device, calibration, seed, threads, batch_size, recipe.level)
+    setting = Setting(
+        registry,
+        device,
+        calibration,
+        seed,
+        threads,
+        batch_size,
+        recipe.level,
+        max(each.algorithm.holds_out for each in planned),
+    )
     held = resumed(model, planned, setting, checkpoint) if resume else model
     if checkpoint is not None and not resume:
         discard(checkpoint)

@@ -152,6 +152,33 @@ class Leaps(Algorithm):
         return Result(model.copy().advance(Stage.COMPILED), Report(True))
 
 
+class Counts(Algorithm):
+    """Says which samples it gets, and adds their number to a weight."""
+
+    name = "counts"
+
+    def apply(self, model, context):
+        given = [_samples(dataset) for dataset in (context.calibration, context.held_out)]
+        metrics = {
+            "calibration": len(given[0]),
+            "held_out": len(given[1]),
+            "shared": len(given[0] & given[1]),
+        }
+        out = with_first_weight(model, lambda w: w + len(given[0]))
+        return Result(out, Report(True, "counted", metrics=metrics))
+
+
+class Judges(Counts):
+    name = "judges"
+    holds_out = 5
+
+
+def _samples(dataset):
+    if dataset is None:
+        return set()
+    return {x.tobytes() for batch in dataset.batches(3) for x in batch.inputs["image"]}
+
+
 class Board(Target):
     name = "board"
     spec = TargetSpec(frozenset({Precision(8, 8)}))
@@ -180,6 +207,8 @@ ALGORITHMS = (
     Silent,
     Cuts,
     Babbles,
+    Counts,
+    Judges,
 )
 
 

@@ -174,3 +174,16 @@ def test_a_target_can_be_given_as_an_object(registry):
     board = registry.create("target", "board", {})
     out = runner.run(conv_chain(), Recipe((Step("scale"),)), registry=registry, target=board)
     assert out.history[0].target == "board"
+
+
+
+def test_no_step_calibrates_on_the_samples_that_one_judges_by(go):
+    """16 samples, 5 asked for, a quarter given; the step before gets the other 12 as well."""
+    out = go("counts", "judges", "quantize")
+    assert [r.report.metrics.get("calibration") for r in out.history] == [12, 12, None]
+    assert [r.report.metrics.get("held_out") for r in out.history] == [4, 4, None]
+    assert out.history[1].report.metrics["shared"] == 0
+    assert {r.data["held_out"] for r in out.history} == {5}
+    alone = go("counts", "quantize")
+    assert alone.history[0].report.metrics == {"calibration": 16, "held_out": 0, "shared": 0}
+    assert "held_out" not in alone.history[0].data

@@ -1,11 +1,11 @@
 """The algorithm `qft`: finetunes every degree of freedom of a quantized network at once."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from fewbits.archive import content
-from fewbits.data import Dataset, take
+from fewbits.data import parted, take
 from fewbits.errors import DataError, ModelError
 from fewbits.graph import constant, layers
 from fewbits.interfaces import Algorithm, Context, Result
@@ -19,10 +19,10 @@ from fewbits_qft.options import QftOptions
 if TYPE_CHECKING:
     import torch
 
+    from fewbits_qft.samples import Inputs
     from fewbits_qft.trainer import Task, Trainer
 
 _FEWEST = 2
-_QUARTER = 4
 
 
 class Qft(Algorithm):
@@ -33,6 +33,10 @@ class Qft(Algorithm):
     needs_calibration = True
     requires: ClassVar[Mapping[str, str]] = {"torch": "'fewbits[qft]'"}
     Options = QftOptions
+
+    def __init__(self, options: QftOptions | None = None) -> None:
+        super().__init__(options)
+        self.holds_out = self.options.val_images
 
     def apply(self, model: Model, context: Context) -> Result:
         """Return the model with its best state, or as it was where training made it no better.
@@ -68,15 +72,13 @@ class Qft(Algorithm):
     def _task(self, model: Model, context: Context, device: "torch.device") -> "Task":
         from fewbits.trainable.network import QuantizedNetwork
 
-        from fewbits_qft.samples import gathered
         from fewbits_qft.teacher import teacher_for
         from fewbits_qft.trainer import Task
 
         options = self.options
         compared = compared_tensors(model, options.loss_layer_names, options.loss_factors)
         names = tuple(dict.fromkeys([*compared, *model.output_names]))
-        inputs = gathered(self._dataset(model, context))
-        train, held_out = self._parted(inputs, context.rng)
+        train, held_out, seen = self._samples(model, context)
         network = QuantizedNetwork(model, _start(model)).to(device)
         for part in network.layers.values():
             part.coarse = options.dtype == "bfloat16" or (
@@ -84,15 +86,19 @@ class Qft(Algorithm):
             )
         teacher = teacher_for(model.at(Stage.OPTIMIZED), names, device, context.threads)
         seed = int(context.rng.integers(2**32))
-        return Task(network, teacher, compared, model.output_names, train, held_out, seed)
+        return Task(network, teacher, compared, model.output_names, train, held_out, seed, seen)
 
-    def _dataset(self, model: Model, context: Context) -> Dataset:
-        """Return the samples to train on and to judge by.
+    def _samples(self, model: Model, context: Context) -> "tuple[Inputs, Inputs, bool]":
+        """Return the samples to train on, those to judge by, and whether earlier steps saw these.
+
+        Where the run holds none out, some of the calibration samples are kept from training.
 
         Raises:
             DataError: there are none, or one.
             ModelError: there is nothing to train.
         """
+        from fewbits_qft.samples import gathered
+
         if not model.precisions:
             raise ModelError(
                 f"{model.name} has no layer in integers to train.", hint="Leave the step out."
@@ -103,17 +109,12 @@ class Qft(Algorithm):
                 f"qft needs {_FEWEST} samples at least, and there are {len(dataset)}.",
                 hint="Give more with --calib-path, or leave --calib-count out.",
             )
-        return take(dataset, min(len(dataset), self.options.dataset_size + self.options.val_images))
-
-    def _parted(
-        self, inputs: Mapping[str, NDArray[Any]], rng: np.random.Generator
-    ) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
-        """Return the samples to train on and those to judge by; all twice if none are held out."""
-        count = len(next(iter(inputs.values())))
-        held = min(self.options.val_images, count // _QUARTER)
-        order = rng.permutation(count)
-        train, judged = np.sort(order[held:]), np.sort(order[:held] if held else order)
-        return {n: x[train] for n, x in inputs.items()}, {n: x[judged] for n, x in inputs.items()}
+        held_out = context.held_out
+        if held_out is None:
+            dataset, held_out = parted(dataset, self.options.val_images)
+        train = gathered(take(dataset, min(len(dataset), self.options.dataset_size)))
+        judged = train if held_out is None else gathered(held_out)
+        return train, judged, context.held_out is None
 
     def _train(self, trainer: "Trainer", context: Context) -> None:
         """Train all rounds, those done before an interruption left out."""

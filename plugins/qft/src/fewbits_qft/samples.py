@@ -59,9 +59,10 @@ def varied(inputs: Inputs, vary: Sequence[str], rng: np.random.Generator) -> Inp
     """Return samples that the float network has not labelled by their likeness to photographs.
 
     It answers for any input, so that a varied sample is as good a question as a real one (Beyer
-    et al. 2022, "patient and consistent" teachers). `flip` mirrors every second
-    picture, `shift` moves it around by up to an eighth of its sides, `mix` puts another sample over
-    it with a share of up to one half. Whole numbers (tokens) stay, and only pictures are moved.
+    et al. 2022, "patient and consistent" teachers). `flip` mirrors every second picture on
+    average, `shift` moves each around by up to an eighth of its sides, `mix` puts another sample
+    over every second, with a share of up to one half. Whole numbers (tokens) stay, and only
+    pictures are moved.
 
     Args:
         inputs: input name → a batch, pictures `(n, c, h, w)`.
@@ -71,7 +72,8 @@ def varied(inputs: Inputs, vary: Sequence[str], rng: np.random.Generator) -> Inp
     count = len(next(iter(inputs.values())))
     flips = rng.random(count) < 0.5 if "flip" in vary else np.zeros(count, np.bool_)
     moves = rng.uniform(-1.0, 1.0, (count, 2)) / _FURTHEST
-    share = rng.uniform(_LEAST, 1.0, count) if "mix" in vary else np.ones(count)
+    mixed = (rng.random(count) < 0.5) & ("mix" in vary)
+    share = np.where(mixed, rng.uniform(_LEAST, 1.0, count), 1.0)
     partner = rng.permutation(count)
     out = {}
     for name, x in inputs.items():

@@ -66,6 +66,7 @@ class Task:
         train: input name → samples to train on.
         held_out: input name → samples to judge by.
         seed: where chance comes from.
+        seen: whether earlier steps have seen the samples to judge by; then they are varied.
     """
 
     network: QuantizedNetwork
@@ -75,6 +76,7 @@ class Task:
     train: samples.Inputs
     held_out: samples.Inputs
     seed: int
+    seen: bool = False
 
 
 class Trainer:
@@ -174,15 +176,16 @@ class Trainer:
     def _judge(self) -> Judgement:
         """Return how close the network is to the float one on the samples held out.
 
-        They are varied, the same way each time: steps before this one have seen them as they are,
-        and a layer with more inputs than samples can have learnt them by heart.
+        If earlier steps have seen them they are varied, the same way each time: a layer with more
+        inputs than samples can have learnt them by heart.
         """
         names = tuple(dict.fromkeys([*self.task.compared, *self.task.outputs]))
         held_out, options = self.task.held_out, self.options
         rows = np.arange(len(next(iter(held_out.values()))))
         rng = np.random.default_rng([self.task.seed, 0])
         loss, truths, founds = 0.0, [], []
-        for batch in samples.batches(held_out, rows, options.batch_size, options.augment, rng):
+        vary = options.augment if self.task.seen else ()
+        for batch in samples.batches(held_out, rows, options.batch_size, vary, rng):
             truth = self._on_device(self.task.teacher.answers(batch))
             with torch.no_grad():
                 found = self.task.network(_tensors(batch, self._device), names)
@@ -216,13 +219,13 @@ def put_weights(network: QuantizedNetwork, weights: Weights) -> None:
 def _groups(network: QuantizedNetwork, options: QftOptions) -> list[dict[str, Any]]:
     """Return what moves, by learning rate; everything else is locked.
 
-    Where weights are locked their integers stay, even if their steps move.
+    Where weights and factors are locked integers stay, even if their steps move.
     """
     chosen = _chosen(network, options.layers)
     slow, fast = options.scale_learning_rate, options.learning_rate
     groups: dict[float, list[nn.Parameter]] = {}
     for name, part in network.layers.items():
-        if "weights" not in options.train or name not in chosen:
+        if not {"weights", "factors"} & set(options.train) or name not in chosen:
             part.hold_integers(network.factors.detach())
     for kind, members in network.degrees().items():
         full = fast if kind in ("weights", "biases") else slow
