@@ -176,7 +176,6 @@ def test_a_target_can_be_given_as_an_object(registry):
     assert out.history[0].target == "board"
 
 
-
 def test_no_step_calibrates_on_the_samples_that_one_judges_by(go):
     """16 samples, 5 asked for, a quarter given; the step before gets the other 12 as well."""
     out = go("counts", "judges", "quantize")
