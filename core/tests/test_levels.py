@@ -122,10 +122,11 @@ def test_the_share_of_four_bits_of_each_compression_level(number, ratio):
         assert quantizer.options["ratio_4bit"] == pytest.approx(number / 5) == ratio
 
 
-def test_finetuning_starts_from_gptq_only_where_weights_have_four_bits():
-    assert "gptq" not in uses(level(2, 0).recipe)
+@pytest.mark.parametrize(("optimization", "last"), [(1, "ibc"), (2, "qft")])
+def test_weights_of_four_bits_are_rounded_by_hessians_first(optimization, last):
+    assert "gptq" not in uses(level(optimization, 0).recipe)
     for number in (1, 5):
-        assert uses(level(2, number).recipe)[-2:] == ["gptq", "qft"]
+        assert uses(level(optimization, number).recipe)[-2:] == ["gptq", last]
 
 
 def test_needs_follow_from_the_steps():

@@ -111,7 +111,7 @@ def level(optimization: int, compression: int = 0) -> Level:
     """Return what two levels stand for together.
 
     >>> [str(step) for step in level(1, 5).steps]
-    ['equalization', 'quantize:precision=a8_w4', 'ibc']
+    ['equalization', 'quantize:precision=a8_w4', 'gptq', 'ibc']
 
     Raises:
         UsageError: there is no such level; the hint lists them.
@@ -148,12 +148,11 @@ def _quantizer(optimization: int, compression: int) -> Step:
 
 def _behind(optimization: int, compression: int) -> tuple[Step, ...]:
     """Return the steps after the quantizer."""
+    # Four bits lose most of what they lose to rounding each weight by itself.
+    start = (Step("gptq"),) if COMPRESSION[compression] > 0 else ()
     if optimization == 1:
-        return (UNTRAINED,)
+        return (*start, UNTRAINED)
     if optimization == 2:
-        # Finetuning starts from weights that were rounded with regard for one another; at 8 bits
-        # that gains nothing.
-        start = (Step("gptq"),) if COMPRESSION[compression] > 0 else ()
         return (*start, Step("qft", {"epochs": 4, IMAGES: 1024}))
     if optimization > 2:
         images = 256 if optimization == 3 else 1024
