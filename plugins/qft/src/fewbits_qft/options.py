@@ -23,7 +23,7 @@ class QftOptions(Options):
         description="Adam's largest step of weights and biases, in steps of their layer's grids.",
     )
     scale_learning_rate: float = Field(
-        2e-3, gt=0.0, description="The same of the logarithms of scales and of factors."
+        1e-3, gt=0.0, description="The same of the logarithms of scales and of factors."
     )
     warmup_epochs: float = Field(0.25, ge=0.0, description="Rounds in which the steps grow.")
     cycles: int = Field(1, ge=1, description="How often the cosine falls, each from half as high.")
