@@ -1,12 +1,11 @@
 """What both algorithms begin with: calibration data, and layers by glob."""
 
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 
-from fewbits.errors import RecipeError, nearest
 from fewbits.graph import layers
 from fewbits.interfaces import Context
 from fewbits.model import Model
+from fewbits.selection import matched
 
 
 def chosen_layers(model: Model, context: Context, globs: Sequence[str], step: str) -> set[str]:
@@ -23,13 +22,4 @@ def chosen_layers(model: Model, context: Context, globs: Sequence[str], step: st
         RecipeError: a glob other than `*` matches no layer; the hint names the nearest.
     """
     context.need_calibration(f"Step '{step}'")
-    names = [layer.name for layer in layers(model.graph)]
-    found: set[str] = set()
-    for glob in globs:
-        matched = {name for name in names if name == glob or fnmatchcase(name, glob)}
-        if not matched and glob != "*":
-            raise RecipeError(
-                f"step '{step}': no layer matches '{glob}'.", hint=nearest(glob, names)
-            )
-        found |= matched
-    return found
+    return matched(globs, [layer.name for layer in layers(model.graph)], step)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from fewbits.metrics import snr_db
-from fewbits.selecting import matching
+from fewbits.selection import matched
 from fewbits.trainable.network import QuantizedNetwork
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -256,5 +256,5 @@ def _chosen(network: QuantizedNetwork, globs: Sequence[str]) -> set[str]:
     """
     if not globs:
         return {name for members in network.degrees().values() for name in members}
-    found = matching(network.layers, globs, step="qft")
+    found = matched(globs, network.layers, "qft")
     return found | {str(network.layers[name].layer.output.name) for name in found}
