@@ -1,6 +1,7 @@
 """What the full-precision steps gain and cost, judged on images that chose nothing."""
 
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +55,12 @@ def equalization(steps: tuple[str, ...] = ("equalization",)) -> dict[str, Any]:
 def equalizing_time() -> dict[str, Any]:
     """Equalizing EfficientNet-Lite0, statistics included, against one float pass, 256 images."""
     model, data = fewbits.parse(LITE0), calibration()
-    step = discover().create("algorithm", "equalization", {})
     context = Context(target=CpuTarget(), calibration=data)
-    return ratio(lambda: step.apply(model, context), lambda: _pass(model, data))
+    found = {}
+    for weights in ("per_tensor", "per_channel"):
+        step = discover().create("algorithm", "equalization", {"weights": weights})
+        found[weights] = ratio(partial(step.apply, model, context), lambda: _pass(model, data))
+    return found
 
 
 def _pass(model: Model, data: Any) -> None:

@@ -161,6 +161,20 @@ class Algorithm(Configurable, ABC):
     requires: ClassVar[Mapping[str, str]] = {}
     holds_out: int = 0
 
+    def options_before(self, following: Sequence["Algorithm"]) -> Mapping[str, Any]:
+        """Return options that this step takes over from later ones; by default none.
+
+        It is for options that the user left open. They are settled before anything runs, and the
+        history records them, so that a replay needs no recipe.
+
+        Args:
+            following: the steps behind this one in the recipe, in order.
+
+        Returns:
+            Option → value, JSON-able.
+        """
+        return {}
+
     @abstractmethod
     def apply(self, model: Model, context: Context) -> Result:
         """Return a new model and a report; never change `model`.

@@ -54,7 +54,8 @@ def plan(
     """
     if not recipe.steps:
         raise RecipeError("The recipe holds no steps.", hint=f"The shortest is: {QUANTIZE}.")
-    planned = tuple(create(step.use, step.options, registry) for step in recipe.steps)
+    created = tuple(create(step.use, step.options, registry) for step in recipe.steps)
+    planned = _settled(created, registry)
     check_order(model.stage, planned)
     for each in planned:
         _check_modules(each)
@@ -64,6 +65,17 @@ def plan(
                 hint="Add --calib-path with a folder of images or an npy/npz file.",
             )
     return planned
+
+
+def _settled(created: tuple[Planned, ...], registry: "Registry") -> tuple[Planned, ...]:
+    """Return the steps with the options that they take over from those behind them."""
+    algorithms = [each.algorithm for each in created]
+    settled = []
+    for number, each in enumerate(created, 1):
+        taken = each.algorithm.options_before(algorithms[number:])
+        again = {**each.options, **taken}
+        settled.append(create(each.step.use, again, registry) if taken else each)
+    return tuple(settled)
 
 
 def _check_modules(planned: Planned) -> None:

@@ -179,6 +179,19 @@ def _samples(dataset):
     return {x.tobytes() for batch in dataset.batches(3) for x in batch.inputs["image"]}
 
 
+class HeedOptions(Options):
+    factor: float = Field(0.0, ge=0, description="What to multiply by; 0 as the next step does.")
+
+
+class Heed(Scale):
+    name = "heed"
+    Options = HeedOptions
+
+    def options_before(self, following):
+        factors = [step.options.factor for step in following if type(step) is Scale]
+        return {"factor": factors[0]} if factors and not self.options.factor else {}
+
+
 class Board(Target):
     name = "board"
     spec = TargetSpec(frozenset({Precision(8, 8)}))
@@ -196,6 +209,7 @@ class Board(Target):
 
 ALGORITHMS = (
     Scale,
+    Heed,
     Noise,
     Tune,
     Fails,

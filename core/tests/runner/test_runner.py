@@ -186,3 +186,9 @@ def test_no_step_calibrates_on_the_samples_that_one_judges_by(go):
     alone = go("counts", "quantize")
     assert alone.history[0].report.metrics == {"calibration": 16, "held_out": 0, "shared": 0}
     assert "held_out" not in alone.history[0].data
+
+
+def test_a_step_takes_options_over_from_later_ones_and_the_history_holds_them(go):
+    out = go("heed", "noise", "scale:factor=3", "scale:factor=5")
+    assert [r.options.get("factor") for r in out.history] == [3.0, None, 3.0, 5.0]
+    assert go("heed:factor=2", "scale").history[0].options == {"factor": 2.0}

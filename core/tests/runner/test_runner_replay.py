@@ -20,6 +20,11 @@ def test_a_replay_gives_the_same_digests(go, registry, tmp_path):
     assert all(r.same and r.actual == r.expected and not r.note for r in results)
 
 
+def test_a_replay_needs_no_recipe_for_options_taken_over_from_later_steps(go, registry):
+    results = replayed(go("heed", "scale:factor=3"), registry)
+    assert [r.same for r in results] == [True, True]
+
+
 def test_a_replay_holds_the_same_samples_out(go, registry):
     results = replayed(go("counts", "judges"), registry)
     assert [r.same for r in results] == [True, True]

@@ -17,6 +17,7 @@ from fewbits.recipe import Recipe, parse_step
 from fewbits.runtime import Session
 from fewbits.testing import toys
 from fewbits.testing.inspection import relative_difference, snr_db
+from fewbits_equalization import algorithm as of_the_plugin
 from fewbits_equalization.algorithm import Equalization, EqualizationOptions
 from fewbits_equalization.apply import rescale
 from fewbits_equalization.expected import Part, expected_noise, least_noise
@@ -197,8 +198,33 @@ def test_scales_per_output_channel_leave_weights_of_producers_out():
 def test_weights_per_channel_at_8_bits_are_left_alone_and_reported(toy):
     result = equalize(made_hard(toys.TOYS[toy]()), weights="target")
     assert not result.report.changed
-    reasons = [note.reason for note in result.report.layers]
-    assert "no factors promise a gain" in reasons
+    assert "say weights=per_tensor" in result.report.summary
+    reasons = {note.reason[:46] for note in result.report.layers}
+    assert "weights are taken to have a scale for each out" in reasons
+
+
+def test_no_values_are_watched_where_nothing_will_be_rescaled(monkeypatch):
+    watched = []
+    monkeypatch.setattr(of_the_plugin, "watched", lambda *given: watched.append(given) or {})
+    equalize(made_hard(toys.residual()), weights="per_channel")
+    assert not watched
+    equalize(made_hard(toys.residual()), weights="per_channel", mode="cle")
+    assert watched
+
+
+@pytest.mark.parametrize(
+    ("own", "asked", "found"),
+    [
+        ({}, {"weights": "per_tensor"}, {"weights": "per_tensor"}),
+        ({}, {"weights": "per_channel"}, {"weights": "per_channel"}),
+        ({}, {}, {}),
+        ({"weights": "per_channel"}, {"weights": "per_tensor"}, {}),
+    ],
+)
+def test_the_quantizer_behind_says_how_weights_are_scaled_unless_the_step_does(own, asked, found):
+    steps = [Equalization(), UniformQuantizer(UniformOptions(**asked))]
+    assert Equalization(EqualizationOptions(**own)).options_before(steps) == found
+    assert Equalization(EqualizationOptions(**own)).options_before([]) == {}
 
 
 def test_coarse_weights_per_channel_take_factors_that_stake_little():
@@ -299,7 +325,7 @@ def test_absorbed_biases_keep_the_outputs_on_the_calibration_data():
 def test_no_more_samples_are_looked_at_than_asked_for():
     model, told = toys.depthwise(), []
     given = replace(context(model), progress=lambda *event: told.append(event))
-    Equalization(EqualizationOptions(samples=5)).apply(model, given)
+    Equalization(EqualizationOptions(samples=5, weights="per_tensor")).apply(model, given)
     assert {total for label, _, total, _ in told if label == "calibrate"} == {5}
 
 

@@ -1,14 +1,15 @@
 """The algorithm `equalization`: finds the channels, chooses their factors, applies them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from fewbits.calibration import TensorStatistics
 from fewbits.channels import ChannelGroup, Channels, find_channels
 from fewbits.errors import TargetError
 from fewbits.graph import unshare_constants
-from fewbits.interfaces import Algorithm, Context, Result
+from fewbits.interfaces import Algorithm, Context, Quantizer, Result
 from fewbits.model import Model, Precision, Stage
 
 from fewbits_equalization.absorb import absorb
@@ -39,6 +40,14 @@ class Equalization(Algorithm):
         if self.options.clip == "relu" or self.options.absorb_bias:
             self.float_tolerance = None  # what holds on the calibration data is no promise
 
+    def options_before(self, following: Sequence[Algorithm]) -> Mapping[str, Any]:
+        """Return how the quantizer behind is asked to scale weights, if this step is not told."""
+        if self.options.weights != "target":
+            return {}
+        asked = (getattr(s.options, "weights", None) for s in following if isinstance(s, Quantizer))
+        weights = next(asked, None)
+        return {"weights": weights} if weights in ("per_channel", "per_tensor") else {}
+
     def apply(self, model: Model, context: Context) -> Result:
         """Return the rescaled model; the report names every layer with its factors.
 
@@ -52,7 +61,9 @@ class Equalization(Algorithm):
         copies = unshare_constants(new.graph)
         seen = self._seen(context)
         channels = find_channels(new.graph)
-        statistics = watched(new, channels, seen)
+        idle = self.options.mode == "noise" and not grids.gain_to_expect
+        needed = not idle or self.options.clip == "relu"
+        statistics = watched(new, channels, seen) if needed else {}
         relus = unbound(new.graph, statistics) if self.options.clip == "relu" else {}
         channels = find_channels(new.graph) if relus else channels
         groups = tuple(map(self._allowed, channels.groups()))
@@ -63,7 +74,7 @@ class Equalization(Algorithm):
         absorbed = {}
         if self.options.absorb_bias:
             absorbed = absorb(new.graph, lows_before_relus(new, context))
-        report = account(Done(groups, factors, absorbed, relus))
+        report = account(Done(groups, factors, absorbed, relus, idle))
         if not report.changed:
             return Result(model.advance(self.stage), report)
         masks = {copy: new.masks[name] for copy, name in copies.items() if name in new.masks}
