@@ -9,6 +9,7 @@ from fewbits.archive import content
 from fewbits.builtin.cpu import CpuTarget
 from fewbits.graph import constant, layers, set_constant
 from fewbits.testing import toys
+from fewbits.testing.net import Net
 
 torch = pytest.importorskip("torch")
 
@@ -50,6 +51,29 @@ def test_forward_agrees_with_the_emulator(name, mode):
         off = np.abs(found[output].numpy() - truth) / step
         assert off.max() < (1.51 if mode[:2] == "a8" else 8.0), output  # float32 has 24 bits
         assert np.mean(off > 1.51) < 0.01, output
+
+
+def grouped_transpose():
+    """A ConvTranspose of two groups, which share their scales, with a bias."""
+    net = Net("grouped_transpose")
+    x = net.op("Relu", net.conv(net.input("image", 3, 6, 6), 3, 8))
+    weight, bias = net.normal((8, 3, 2, 2), 16), net.bias(6, "up_bias")
+    x = net.op("ConvTranspose", x, weight, bias, name="up", strides=[2, 2], group=2)
+    net.output(net.op("Relu", x), 6, 12, 12)
+    return net.build()
+
+
+def test_groups_of_a_transposed_convolution_share_their_scales():
+    model, data = grouped_transpose(), toys.calibration(grouped_transpose())
+    model = fewbits.optimize(model, calibration=data, recipe=["quantize:precision=a8_w4", "gptq"])
+    inputs = next(iter(data.batches(6))).inputs
+    network = QuantizedNetwork(model)
+    with torch.no_grad():
+        (found,) = network(tensors(inputs)).values()
+    (wanted,) = CpuTarget().emulator(model).run(inputs).values()
+    step = float(model.encodings[model.output_names[0]].scale)
+    assert np.abs(found.numpy() - wanted).max() < 1.51 * step
+    assert content(trained_model(network)) == content(model)
 
 
 @pytest.mark.parametrize("name", toys.TOYS)

@@ -165,6 +165,41 @@ def test_what_another_run_kept_is_left_alone(tmp_path):
     assert archive.content(other.model) == archive.content(run(model, data, epochs=2).model)
 
 
+def test_what_was_kept_for_other_data_or_another_model_is_left_alone(tmp_path):
+    model, data = quantized()
+    run(model, data, epochs=1, work=tmp_path)
+    other = ArrayDataset({name: 3 * x for name, x in data.inputs.items()})
+    for given in ((model, other), (quantized(mode="a8_w8")[0], data)):
+        again = run(*given, epochs=1, work=tmp_path)
+        assert again.report == run(*given, epochs=1).report
+
+
+def test_samples_that_an_earlier_run_calibrated_on_are_varied(monkeypatch):
+    model, data = quantized()
+    seen = []
+    original = Trainer.start
+    monkeypatch.setattr(
+        Trainer, "start", lambda self: seen.append(self.task.seen) or original(self)
+    )
+    step = "qft:epochs=1,dataset_size=16,batch_size=8,val_images=8"
+    fewbits.optimize(model, calibration=data, recipe=[step])
+    fewbits.optimize(toys.conv_chain(), calibration=data, recipe=["quantize", step])
+    assert seen == [True, False]
+
+
+def test_a_training_that_diverges_is_dropped():
+    model, data = quantized()
+    result = run(model, data, epochs=2, learning_rate=1e30, scale_learning_rate=1e3)
+    assert archive.content(result.model) == archive.content(model)
+    assert "diverged" in result.report.summary
+
+
+def test_nothing_to_train_is_an_error():
+    model, data = quantized("matmul")
+    with pytest.raises(RecipeError, match="nothing of factors to train"):
+        run(model, data, train=["factors"])
+
+
 def test_a_damaged_file_is_named(tmp_path):
     model, data = quantized()
     run(model, data, epochs=1, work=tmp_path)

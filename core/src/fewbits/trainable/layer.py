@@ -156,7 +156,10 @@ class TrainableLayer(nn.Module):
         weight = ratio.round_().clamp_(-self.encoding.qmax, self.encoding.qmax)
         bias = self.full_bias(factors)
         if bias is not None:
-            bias = (bias.double() / (self.step * step).double()).round().float()
+            whole = (self.step * step).double()
+            if whole.ndim:  # groups of a ConvTranspose share them
+                whole = whole.repeat(bias.numel() // whole.numel())
+            bias = (bias.double() / whole).round().float()
         (y,) = OPS[self.node.op_type](self.node, (x, weight, bias))
         return y
 

@@ -117,7 +117,7 @@ class QuantizedNetwork(nn.Module):
             return {} if name in held else {name: activation(held[source])}
         if part is None:
             outputs = evaluated(node, self._ops[node], held)
-        elif not torch.is_grad_enabled() and self._adds_up_exactly(part):
+        elif not torch.is_grad_enabled() and self.adds_up_exactly(part):
             return self._exactly(part, held, factors)
         else:
             source = str(part.layer.input.name)
@@ -134,7 +134,7 @@ class QuantizedNetwork(nn.Module):
         multiplier = part.along_output(part.step * step / behind.step, sums.ndim)
         return {behind.rounding.name: behind.requantize(sums, multiplier)}
 
-    def _adds_up_exactly(self, part: TrainableLayer) -> bool:
+    def adds_up_exactly(self, part: TrainableLayer) -> bool:
         """Whether a layer writes integers, and float32 holds its sums."""
         wide = max(self.source(part).rounding.encoding.bits, part.encoding.bits) > _EXACT_BITS
         return not wide and self.behind(part) is not None

@@ -15,7 +15,6 @@ SWEEPS = 2
 FARTHEST = 1e4
 LEAST_GAIN = 0.02  # share of the noise; the estimate is not worth more
 MOST_PER_CHANNEL = 2.0  # weights have less to gain then, so less is staked
-MOST_CLIPPED = 2.0  # largest factor behind a clip: other data may reach further
 
 
 def by_noise(
@@ -80,8 +79,7 @@ def _limits(
     """Return the smallest and the largest factor of each channel.
 
     Behind a clip at `B` they lie between 1 and `B / a`, and an encoding that ends at `B` implies
-    every bound `B f`. They stay below `MOST_CLIPPED`, for what a few samples hardly wake may be
-    large on others, and the encoding would cut it off at `B / f`.
+    every bound `B f`.
     """
     low, high = np.full(group.size, 1.0 / farthest), np.full(group.size, farthest)
     for operand in group.operands if shared else ():
@@ -91,7 +89,7 @@ def _limits(
         clipped = np.isfinite(bounds)
         reach = activation_ranges(group, [str(operand.node.outputs[0].name)], channels, statistics)
         top = reach[0] if len(reach) else bounds
-        most = bounds / np.maximum(top, bounds / MOST_CLIPPED)
+        most = bounds / np.maximum(top, bounds / farthest)
         low[clipped] = 1.0
         high[clipped] = np.minimum(high, np.maximum(most, 1.0))[clipped]
     return low, high

@@ -139,7 +139,9 @@ def _starting_encoding(visit: Visit, aim: Array, hessian: Array, options: GptqOp
 def _least_scales(visit: Visit) -> Array:
     """Return how small the scales of the weight may be, for the bias to fit; they broadcast."""
     held, source, bias = visit.weight_encoding, visit.source.encoding, visit.bias
-    if bias is None or source is None or visit.bias_encoding is None or not held.scale.ndim:
+    if bias is None or source is None or visit.bias_encoding is None:
+        return np.zeros((1, 1))
+    if held.scale.size != visit.layer.out_channels:  # it stays as it is
         return np.zeros((1, 1))
     smallest = replace(held, scale=np.zeros_like(held.scale))
     least = with_room_for_bias(smallest, bias, source, visit.bias_encoding.bits).scale

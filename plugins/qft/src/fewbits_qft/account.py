@@ -13,6 +13,7 @@ from fewbits.provenance import LayerNote, Report
 if TYPE_CHECKING:
     from fewbits_qft.trainer import Round
 
+_DIVERGED = "training diverged; try a smaller learning_rate"
 _NO_BETTER = "training made the network no better on the samples held out"
 
 
@@ -22,10 +23,13 @@ def locked(model: Model) -> Report:
     return Report(False, "nothing moved: every degree of freedom is locked", notes)
 
 
-def kept(model: Model, rounds: Sequence["Round"], best: "Round") -> Report:
+def kept(
+    model: Model, rounds: Sequence["Round"], best: "Round", *, diverged: bool = False
+) -> Report:
     """Return the report of a training whose result is dropped."""
-    notes = tuple(LayerNote(name, "kept", _NO_BETTER) for name in model.precisions)
-    summary = f"dropped, {_NO_BETTER}: {_change(rounds[0], rounds[-1])}"
+    why = _DIVERGED if diverged else _NO_BETTER
+    notes = tuple(LayerNote(name, "kept", why) for name in model.precisions)
+    summary = f"dropped, {why}: {_change(rounds[0], rounds[-1])}"
     return Report(False, summary, notes, _metrics(rounds, best))
 
 

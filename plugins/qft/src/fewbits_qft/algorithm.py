@@ -1,6 +1,7 @@
 """The algorithm `qft`: finetunes every degree of freedom of a quantized network at once."""
 
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -62,7 +63,9 @@ class Qft(Algorithm):
             self._train(trainer, context)
             best = trainer.best_round
             if best.number == 0:
-                return Result(model.copy(), account.kept(model, trainer.done, best))
+                return Result(
+                    model.copy(), account.kept(model, trainer.done, best, diverged=trainer.diverged)
+                )
             processes.agree(trainer.best)
             put_weights(task.network, trainer.best)
             new = trained_model(task.network)
@@ -80,13 +83,15 @@ class Qft(Algorithm):
         names = tuple(dict.fromkeys([*compared, *model.output_names]))
         train, held_out, seen = self._samples(model, context)
         network = QuantizedNetwork(model, _start(model)).to(device)
+        coarse = {"auto": device.type == "cuda"}.get(options.dtype, options.dtype == "bfloat16")
         for part in network.layers.values():
-            part.coarse = options.dtype == "bfloat16" or (
-                options.dtype == "auto" and device.type == "cuda"
-            )
+            part.coarse = coarse and network.adds_up_exactly(part)
         teacher = teacher_for(model.at(Stage.OPTIMIZED), names, device, context.threads)
         seed = int(context.rng.integers(2**32))
-        return Task(network, teacher, compared, model.output_names, train, held_out, seed, seen)
+        about = f"{content(model)} {_digest(train)} {_digest(held_out)}"
+        return Task(
+            network, teacher, compared, model.output_names, train, held_out, seed, about, seen
+        )
 
     def _samples(self, model: Model, context: Context) -> "tuple[Inputs, Inputs, bool]":
         """Return the samples to train on, those to judge by, and whether earlier steps saw these.
@@ -114,21 +119,37 @@ class Qft(Algorithm):
             dataset, held_out = parted(dataset, self.options.val_images)
         train = gathered(take(dataset, min(len(dataset), self.options.dataset_size)))
         judged = train if held_out is None else gathered(held_out)
-        return train, judged, context.held_out is None
+        return train, judged, context.held_out is None or _seen_before(model)
 
     def _train(self, trainer: "Trainer", context: Context) -> None:
         """Train all rounds, those done before an interruption left out."""
         from fewbits_qft.keeping import go_on, keep
+        from fewbits_qft.trainer import DivergedError
 
-        about = f"{self.options.model_dump_json()} {trainer.task.seed}"
+        about = f"{self.options.model_dump_json()} {trainer.task.about} {trainer.task.seed}"
         if not go_on(trainer, context.work, about):
             trainer.start()
         total = self.options.epochs * trainer.steps_a_round
         while len(trainer.done) <= self.options.epochs:
             before = (len(trainer.done) - 1) * trainer.steps_a_round
-            trainer.round(_Heard(context, before, total, trainer.best_round.judged.snr_db))
+            try:
+                trainer.round(_Heard(context, before, total, trainer.best_round.judged.snr_db))
+            except DivergedError:
+                trainer.diverged = True
+                return
             if context.work is not None and trainer.leads:
                 keep(trainer, context.work, about)
+
+
+def _seen_before(model: Model) -> bool:
+    """Whether a step of an earlier run may have calibrated on what is held out now."""
+    return any(record.data and "held_out" not in record.data for record in model.history)
+
+
+def _digest(inputs: "Inputs") -> str:
+    """Return a digest of samples."""
+    parts = [f"{name} {x.dtype} {x.shape}".encode() + x.tobytes() for name, x in inputs.items()]
+    return sha256(b"".join(parts)).hexdigest()
 
 
 class _Heard:

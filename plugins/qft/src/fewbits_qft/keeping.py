@@ -52,7 +52,8 @@ def go_on(trainer: Trainer, folder: Path | None, about: str) -> bool:
             return False
         trainer.done = [_as_round(each) for each in json.loads(told["rounds"])]
         put_weights(trainer.task.network, _part(held, "now:"))
-        trainer.best = _part(held, "best:")
+        device = next(trainer.task.network.parameters()).device
+        trainer.best = {name: x.to(device) for name, x in _part(held, "best:").items()}
         state = trainer.optimizer.state_dict()
         trainer.optimizer.load_state_dict({**state, "state": _nested(_part(held, "state:"))})
     except Exception as error:

@@ -64,7 +64,8 @@ def together(device: torch.device) -> Iterator[Processes]:
         return
     opened = not distributed.is_initialized()
     if opened:
-        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        cuda = device.type == "cuda"
+        distributed.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
     try:
         yield Processes(distributed.get_rank(), distributed.get_world_size())
     finally:

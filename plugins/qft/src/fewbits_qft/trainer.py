@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from fewbits.errors import RecipeError
 from fewbits.metrics import snr_db
 from fewbits.selection import matched
 from fewbits.trainable.network import QuantizedNetwork
@@ -66,6 +67,7 @@ class Task:
         train: input name → samples to train on.
         held_out: input name → samples to judge by.
         seed: where chance comes from.
+        about: what tells this task from others with the same options.
         seen: whether earlier steps have seen the samples to judge by; then they are varied.
     """
 
@@ -76,7 +78,12 @@ class Task:
     train: samples.Inputs
     held_out: samples.Inputs
     seed: int
+    about: str = ""
     seen: bool = False
+
+
+class DivergedError(Exception):
+    """Training has left what numbers can hold; the best state so far stands."""
 
 
 class Trainer:
@@ -94,10 +101,11 @@ class Trainer:
     ) -> None:
         self.task, self.options, self._device = task, options, device
         self._processes = processes
-        self._parallel = processes.wrapped(task.network)
         self.optimizer = torch.optim.Adam(_groups(task.network, options))
+        self._parallel = processes.wrapped(task.network)
         self._rates = [group["lr"] for group in self.optimizer.param_groups]
         self.done: list[Round] = []
+        self.diverged = False
         self.best: Weights = weights_of(task.network)
 
     @property
@@ -128,6 +136,9 @@ class Trainer:
 
         Args:
             heard: told after each batch: batches done in this round, and the loss.
+
+        Raises:
+            DivergedError: the loss or a step is no number any more.
         """
         number, options = len(self.done), self.options
         rng = np.random.default_rng([self.task.seed, number])
@@ -139,6 +150,8 @@ class Trainer:
             step = (number - 1) * self.steps_a_round + index
             self._set_rates(step)
             loss = self._step(batch, step / (options.epochs * self.steps_a_round))
+            if not self._sound(loss):
+                raise DivergedError
             total += loss
             heard(index + 1, loss)
         held = Round(number, total / self.steps_a_round, self._judge())
@@ -146,6 +159,14 @@ class Trainer:
             self.best = weights_of(self.task.network)
         self.done.append(held)
         return held
+
+    def _sound(self, loss: float) -> bool:
+        """Whether training can go on: a finite loss and steps that are numbers above zero."""
+        network = self.task.network
+        steps = [part.step for part in network.layers.values()]
+        steps += [each.step for each in network.activations.values()]
+        ends = torch.stack([each.detach().min() for each in steps])
+        return math.isfinite(loss) and bool((ends > 0).all()) and bool(ends.isfinite().all())
 
     def _set_rates(self, step: int) -> None:
         options = self.options
@@ -220,6 +241,9 @@ def _groups(network: QuantizedNetwork, options: QftOptions) -> list[dict[str, An
     """Return what moves, by learning rate; everything else is locked.
 
     Where weights and factors are locked integers stay, even if their steps move.
+
+    Raises:
+        RecipeError: nothing moves.
     """
     chosen = _chosen(network, options.layers)
     slow, fast = options.scale_learning_rate, options.learning_rate
@@ -234,6 +258,12 @@ def _groups(network: QuantizedNetwork, options: QftOptions) -> list[dict[str, An
             parameter.requires_grad_(moves)
             if moves:
                 groups.setdefault(full, []).append(parameter)
+    if not groups:
+        raise RecipeError(
+            f"step 'qft': {network.model.name} has nothing of {', '.join(options.train)} to train"
+            f"{' in these layers' if options.layers else ''}.",
+            hint="Name more in `train`; cross-layer factors belong to no single layer.",
+        )
     return [{"params": members, "lr": full} for full, members in groups.items()]
 
 
