@@ -15,9 +15,13 @@ from fewbits.model import Model
 from tests.benchmarks.common import LITE0, RESNET20, calibration, cifar, judge
 
 SEEDS = (0, 1, 2)
-W4A8 = ("quantize:precision=a8_w4", "gptq", "qft:epochs=12,dataset_size=1024")
-W8A8 = ("quantize", "qft:epochs=4,dataset_size=1024")
-SMALL = ("quantize:precision=a8_w4", "gptq", "qft:epochs=4,dataset_size=2048,batch_size=64")
+W4A8 = ("quantize:precision=a8_w4", "gptq", "qft:epochs=8,dataset_size=1024")
+W8A8 = (
+    "quantize",
+    "gptq",
+    "qft:epochs=2,dataset_size=512,learning_rate=0.003,scale_learning_rate=0.00005",
+)
+SMALL = ("quantize:precision=a8_w4", "gptq", "qft:epochs=4,dataset_size=1024,batch_size=64")
 
 
 def w4a8() -> list[dict[str, Any]]:
