@@ -29,7 +29,7 @@ GPTQ = {
 def ibc() -> dict[str, Any]:
     """Time of `ibc` in passes over its images, its shifts, and accuracy without and with it."""
     model, data = fewbits.parse(LITE0), calibration()
-    plain = fewbits.optimize(model, calibration=data)
+    plain = fewbits.optimize(model, calibration=data, recipe=["quantize"])
     corrected = fewbits.optimize(plain, calibration=data, recipe=["ibc"])
     return {
         "passes": _passes(plain, data),
