@@ -156,9 +156,7 @@ class TrainableLayer(nn.Module):
         weight = ratio.round_().clamp_(-self.encoding.qmax, self.encoding.qmax)
         bias = self.full_bias(factors)
         if bias is not None:
-            whole = (self.step * step).double()
-            if whole.ndim:  # groups of a ConvTranspose share them
-                whole = whole.repeat(bias.numel() // whole.numel())
+            whole = self._of_each_output(self.step * step).double()
             bias = (bias.double() / whole).round().float()
         (y,) = OPS[self.node.op_type](self.node, (x, weight, bias))
         return y
@@ -180,11 +178,15 @@ class TrainableLayer(nn.Module):
         """Reshape one number per output channel so that it broadcasts over an output."""
         if not parameter.ndim:
             return parameter
-        if parameter.numel() < self.layer.out_channels:  # groups of a ConvTranspose share them
-            parameter = parameter.repeat(self.layer.groups)
         shape = [1] * ndim
         shape[1 if self.node.op_type.startswith("Conv") else ndim - 1] = -1
-        return parameter.reshape(shape)
+        return self._of_each_output(parameter).reshape(shape)
+
+    def _of_each_output(self, parameter: Tensor) -> Tensor:
+        """Return one number per output channel where groups of a ConvTranspose share them."""
+        if not parameter.ndim or parameter.numel() == self.layer.out_channels:
+            return parameter
+        return parameter.repeat(self.layer.out_channels // parameter.numel())
 
     def _ratios(self, factors: Tensor) -> Tensor:
         """Return `f_out / f_in` of each weight, in a shape that broadcasts to it."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from fewbits.graph import constant
+from fewbits.graph import Layer, constant, layers
 from fewbits.model import Model
 from fewbits.numerics import quantize
 from fewbits.provenance import LayerNote, Report
@@ -45,7 +45,8 @@ def trained(
         best: the one that was taken.
         changed: whether the new model differs.
     """
-    notes = tuple(_note(model, new, name) for name in model.precisions)
+    held = {layer.name: layer for layer in layers(model.graph)}
+    notes = tuple(_note(model, new, held[name]) for name in model.precisions)
     summary = f"best of {len(rounds) - 1} rounds is {best.number}: {_change(rounds[0], best)}"
     return Report(changed, summary, notes, _metrics(rounds, best))
 
@@ -76,9 +77,9 @@ def _metrics(rounds: Sequence["Round"], best: "Round") -> dict[str, Any]:
     }
 
 
-def _note(model: Model, new: Model, name: str) -> LayerNote:
+def _note(model: Model, new: Model, layer: Layer) -> LayerNote:
     """Say how far a layer went: its integers, its weight's steps and its output's step."""
-    weight, output = _names(model, name)
+    weight, output = str(layer.weight.name), str(layer.output.name)
     was, now = model.encodings[weight], new.encodings[weight]
     before = quantize(_array(model, weight), was)
     moved = float(np.mean(before != quantize(_array(new, weight), now)))
@@ -90,14 +91,8 @@ def _note(model: Model, new: Model, name: str) -> LayerNote:
         ratio = new.encodings[output].scale / model.encodings[output].scale
         values["output_step"] = round(float(ratio), 6)
     same = moved == 0.0 and all(value == 1.0 for value in list(values.values())[1:])
-    return LayerNote(name, "trained", "nothing moved to another integer" if same else "", values)
-
-
-def _names(model: Model, name: str) -> tuple[str, str]:
-    from fewbits.graph import layers
-
-    layer = next(each for each in layers(model.graph) if each.name == name)
-    return str(layer.weight.name), str(layer.output.name)
+    reason = "nothing moved to another integer" if same else ""
+    return LayerNote(layer.name, "trained", reason, values)
 
 
 def _array(model: Model, name: str) -> np.ndarray:
