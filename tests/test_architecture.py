@@ -41,7 +41,17 @@ FLOORS = {
     "fewbits.cli": 4,
 }
 #: what `interfaces` may stand on.
-WORDS = {"component", "data", "errors", "model", "options", "preprocess", "provenance"}
+WORDS = {
+    "component",
+    "configurable",
+    "data",
+    "errors",
+    "model",
+    "options",
+    "preprocess",
+    "provenance",
+    "targets",
+}
 HEAVY = ("numpy", "onnx", "onnx_ir", "onnxruntime", "onnxscript", "torch", "pydantic", "PIL")
 #: modules that `fewbits list` imports.
 LIGHT = ("plugins", "hookspecs", "component", "recipe", "errors", "discovery", "cli.app")

@@ -54,7 +54,7 @@ class TestTargetCompilesByChance(TargetFaults):
     caught = ("test_compile_gives_the_same_bytes_and_leaves_the_model_alone",)
 
     class Fault(CpuTarget):
-        def compile(self, model):
+        def compile(self, model, calibration=None):
             network = self._network(model)
             network.doc_string = str(np.random.default_rng().integers(2**62))
             return ir.to_proto(network).SerializeToString()
@@ -83,7 +83,7 @@ class TestTargetCompilesFloat(TargetFaults):
     caught = ("test_model_that_is_not_quantized_is_refused",)
 
     class Fault(CpuTarget):
-        def compile(self, model):
+        def compile(self, model, calibration=None):
             if model.stage is Stage.PARSED:
                 return ir.to_proto(model.network).SerializeToString()
             return super().compile(model)

@@ -37,7 +37,7 @@ class Tiny(Target):
     def emulator(self, model, threads=None):
         raise NotImplementedError
 
-    def compile(self, model):
+    def compile(self, model, calibration=None):
         raise NotImplementedError
 
 

@@ -119,7 +119,7 @@ class Board(Target):
     def emulator(self, model, threads=None):
         return Noisy(model)
 
-    def compile(self, model):
+    def compile(self, model, calibration=None):
         raise NotImplementedError
 
 

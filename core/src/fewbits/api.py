@@ -229,22 +229,34 @@ def compile(
     path: str | Path,
     *,
     target: str = DEFAULT_TARGET,
+    calibration: Data | None = None,
     registry: Registry | None = None,
 ) -> Path:
     """Compile a quantized model for a target and write the executable, atomically.
+
+    Args:
+        model: at stage `quantized` or `compiled`.
+        path: the file to write.
+        target: the target's name.
+        calibration: unlabelled samples, for a device whose own compiler calibrates again.
+        registry: the plugins.
 
     Raises:
         ModelError: the model is not quantized.
         TargetError: the target cannot run it; names the layer, the limit and the remedy.
         FewbitsError: the file cannot be written.
     """
-    _, data = compiled(model, target=target, registry=registry)
+    _, data = compiled(model, target=target, calibration=calibration, registry=registry)
     write_bytes(Path(path), data)
     return Path(path)
 
 
 def compiled(
-    model: Model, *, target: str = DEFAULT_TARGET, registry: Registry | None = None
+    model: Model,
+    *,
+    target: str = DEFAULT_TARGET,
+    calibration: Data | None = None,
+    registry: Registry | None = None,
 ) -> tuple[Model, bytes]:
     """Compile, and return the model at stage `compiled` with the executable's bytes.
 
@@ -254,7 +266,14 @@ def compiled(
     plugins = registry or from_environment()
     origin = plugins.get("target", target).record
     device: Target = plugins.create("target", target, {})
-    return compile_model(model, device, distribution=origin.distribution, version=origin.version)
+    samples = None if calibration is None else open_data(calibration, model, plugins)
+    return compile_model(
+        model,
+        device,
+        calibration=samples,
+        distribution=origin.distribution,
+        version=origin.version,
+    )
 
 
 def load(path: str | Path) -> Model:

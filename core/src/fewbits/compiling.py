@@ -4,6 +4,7 @@ import time
 
 from fewbits import archive
 from fewbits.container import sha256
+from fewbits.data import Dataset
 from fewbits.errors import ModelError, TargetError
 from fewbits.interfaces import Finding, Target
 from fewbits.model import Model, Stage
@@ -27,13 +28,19 @@ def quantized(model: Model) -> Model:
 
 
 def compile_model(
-    model: Model, target: Target, *, distribution: str = "", version: str = ""
+    model: Model,
+    target: Target,
+    *,
+    calibration: Dataset | None = None,
+    distribution: str = "",
+    version: str = "",
 ) -> tuple[Model, bytes]:
     """Compile for a target.
 
     Args:
         model: at stage `quantized` or `compiled`.
         target: the device.
+        calibration: unlabelled samples, for a device whose own compiler calibrates again.
         distribution: the pip distribution that the target came from, for the record.
         version: that distribution's version.
 
@@ -48,7 +55,7 @@ def compile_model(
     source = quantized(model)
     _refuse(target, [finding for finding in target.check(source) if finding.fatal])
     start = time.perf_counter()
-    data = target.compile(source)
+    data = target.compile(source, calibration)
     seconds = time.perf_counter() - start
     compiled = model.advance(Stage.COMPILED)
     summary = f"compiled for {target.name}, {len(data)} bytes"

@@ -4,7 +4,17 @@ import importlib
 from dataclasses import dataclass
 from typing import Any
 
-KINDS = ("frontend", "algorithm", "quantizer", "evaluator", "target", "dataset", "model", "command")
+KINDS = (
+    "frontend",
+    "algorithm",
+    "quantizer",
+    "evaluator",
+    "target",
+    "dataset",
+    "model",
+    "script",
+    "command",
+)
 
 
 @dataclass(frozen=True, slots=True)

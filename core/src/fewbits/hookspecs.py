@@ -67,6 +67,12 @@ def models() -> Iterable[Component]:
 
 
 @hookspec
+def scripts() -> Iterable[Component]:
+    """Offer readers of other tools' optimization scripts (`interfaces.ScriptReader`)."""
+    return ()
+
+
+@hookspec
 def commands() -> Iterable[Component]:
     """Offer commands: Typer apps that become `fewbits NAME`."""
     return ()

@@ -4,17 +4,42 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fewbits.configurable import Configurable
 from fewbits.data import Dataset, Request
 from fewbits.errors import DataError
-from fewbits.model import Model, Precision, Stage
-from fewbits.options import Options as BaseOptions
+from fewbits.model import Model, Stage
 from fewbits.preprocess import Preprocess
 from fewbits.provenance import Report
+from fewbits.targets import Finding, Runnable, Target, TargetSpec
+
+if TYPE_CHECKING:
+    from fewbits.recipe import Recipe
+
+__all__ = [
+    "Accumulator",
+    "Algorithm",
+    "Configurable",
+    "Context",
+    "DatasetReader",
+    "Evaluator",
+    "Finding",
+    "Frontend",
+    "NamedModel",
+    "Progress",
+    "Quantizer",
+    "Result",
+    "Runnable",
+    "Script",
+    "ScriptReader",
+    "Target",
+    "TargetSpec",
+    "silent",
+]
 
 Progress = Callable[[str, int, int | None, str], None]
 T = TypeVar("T")
@@ -22,38 +47,6 @@ T = TypeVar("T")
 
 def silent(label: str, done: int, total: int | None, unit: str) -> None:
     """Report progress to nobody."""
-
-
-@dataclass(frozen=True)
-class TargetSpec:
-    """What a target can represent and run; all that steps may ask of a device.
-
-    Args:
-        precisions: the precision modes it runs.
-        weights: how weights are scaled unless the user says otherwise.
-        granularities: what the user may choose.
-        weighted_ops: layers that run in integers.
-        quantized_ops: other ops that run in integers and write an encoding of their own.
-        unary_ops: element-wise ops; a chain of them that depends on one tensor is computed by
-            table, and only its end is encoded.
-        passthrough_ops: ops that move values about; the output keeps its input's encoding.
-        fused_activations: activations computed inside the layer before them, for free.
-        float_ops: whether other ops may run in float between quantized tensors.
-        float_outputs: weighted ops that may write a graph output in float from the accumulator.
-        bias_bits: width of the bias and of the accumulator at 8-bit activations.
-    """
-
-    precisions: frozenset[Precision]
-    weights: Literal["per_channel", "per_tensor"] = "per_channel"
-    granularities: frozenset[str] = frozenset({"per_channel", "per_tensor"})
-    weighted_ops: frozenset[str] = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
-    quantized_ops: frozenset[str] = frozenset()
-    unary_ops: frozenset[str] = frozenset()
-    passthrough_ops: frozenset[str] = frozenset()
-    fused_activations: frozenset[str] = frozenset({"Relu", "Clip"})
-    float_ops: bool = True
-    float_outputs: frozenset[str] = frozenset()
-    bias_bits: int = 32
 
 
 @dataclass(frozen=True)
@@ -105,16 +98,6 @@ class Context:
             yield item
             done += len(item) if hasattr(item, "__len__") else 1
             self.progress(label, done, total, unit)
-
-
-class Configurable:
-    """A component with options: subclass sets `Options` to a frozen pydantic model."""
-
-    name: ClassVar[str]
-    Options: ClassVar[type[BaseOptions]] = BaseOptions
-
-    def __init__(self, options: BaseOptions | None = None) -> None:
-        self.options: Any = self.Options() if options is None else options
 
 
 class Frontend(Configurable, ABC):
@@ -196,66 +179,6 @@ class Quantizer(Algorithm, ABC):
     needs_calibration = True
 
 
-class Runnable(ABC):
-    """Something that turns inputs into outputs: a float session, an emulator, a device."""
-
-    @abstractmethod
-    def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Return output name → array for a batch of inputs."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something a target cannot do with a model as it stands.
-
-    Args:
-        layer: the node or tensor concerned.
-        limit: what the target allows.
-        remedy: which pass or option helps.
-        fatal: whether compilation is impossible, as opposed to slower or less accurate.
-    """
-
-    layer: str
-    limit: str
-    remedy: str
-    fatal: bool = True
-
-
-class Target(Configurable, ABC):
-    """A device: what it can represent and run, its emulator, its compiler."""
-
-    spec: ClassVar[TargetSpec]
-    suffix: ClassVar[str]
-
-    @abstractmethod
-    def check(self, model: Model) -> Sequence[Finding]:
-        """Return everything that the target cannot run or runs in float."""
-
-    def spread(self, model: Model, modes: Mapping[str, Precision]) -> Mapping[str, Precision]:
-        """Return the modes that this device needs where single nodes are given those of `modes`.
-
-        A step that chooses modes by itself asks this, so that a device on which 16 bits bind the
-        neighbours can say so. By default nothing binds.
-
-        Args:
-            model: the network, in float.
-            modes: node name → precision mode.
-        """
-        return modes
-
-    @abstractmethod
-    def emulator(self, model: Model, threads: int | None = None) -> Runnable:
-        """Return a runnable with the device's numerics; `model` is at stage `quantized`."""
-
-    @abstractmethod
-    def compile(self, model: Model) -> bytes:
-        """Return the executable's bytes; the caller writes them to a file, atomically.
-
-        Raises:
-            TargetError: the model does not fit; names the layer, the limit and the remedy.
-        """
-
-
 class Accumulator(ABC):
     """Running totals of an evaluator; `merge(a, b)` equals having seen both parts."""
 
@@ -307,6 +230,46 @@ class DatasetReader(Configurable, ABC):
 
         Raises:
             DataError: nothing there, unreadable, of the wrong size, fewer than asked.
+        """
+
+
+class Script(ABC):
+    """What an optimization script of another tool comes to for one model.
+
+    `optimization_level` and `compression_level` are what it names, None where it names none;
+    `warnings` are the lines that were left out because the user asked for leniency.
+    """
+
+    optimization_level: int | None = None
+    compression_level: int | None = None
+    warnings: Sequence[str] = ()
+
+    @abstractmethod
+    def adapt(self, recipe: "Recipe") -> "Recipe":
+        """Return what the script makes of the recipe that the levels stand for.
+
+        Raises:
+            RecipeError: the script and the recipe do not go together; says which line.
+        """
+
+
+class ScriptReader(Configurable, ABC):
+    """Reads optimization scripts of another tool; `suffixes` are the endings, with the dot."""
+
+    suffixes: ClassVar[tuple[str, ...]]
+
+    @abstractmethod
+    def read(self, path: Path, model: Model, target: Target, *, lenient: bool = False) -> Script:
+        """Read a script.
+
+        Args:
+            path: the script.
+            model: the network that it is for; layers are looked up in it.
+            target: the hardware target, which knows its own names of the layers.
+            lenient: leave out what is not known or cannot be done here, with a warning per line.
+
+        Raises:
+            RecipeError: a line that cannot be read or done; with line, column and remedy.
         """
 
 

@@ -136,8 +136,13 @@ def _compile_again(model: Model, record: StepRecord, setup: Setup) -> tuple[Mode
         target = setup.registry.create("target", record.target, record.options)
     except (PluginError, RecipeError) as error:
         return model, _impossible(record, error)
-    names = {"distribution": origin.distribution, "version": origin.version}
-    out, _ = compile_model(model, target, **names)
+    out, _ = compile_model(
+        model,
+        target,
+        calibration=setup.calibration,
+        distribution=origin.distribution,
+        version=origin.version,
+    )
     return out, _compared(record, out.history[-1])
 
 

@@ -121,4 +121,5 @@ def _interface(kind: str) -> type:
         "target": interfaces.Target,
         "dataset": interfaces.DatasetReader,
         "model": interfaces.NamedModel,
+        "script": interfaces.ScriptReader,
     }[kind]

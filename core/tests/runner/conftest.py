@@ -203,7 +203,7 @@ class Board(Target):
     def emulator(self, model, threads=None):
         raise NotImplementedError
 
-    def compile(self, model):
+    def compile(self, model, calibration=None):
         return archive.digest(model).encode()
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
+from fewbits.data import Dataset
 from fewbits.emulate import to_qdq
 from fewbits.errors import TargetError
 from fewbits.interfaces import Finding, Runnable, Target, TargetSpec
@@ -53,7 +54,7 @@ class CpuTarget(Target):
         """Run the very file that `compile` writes, in memory."""
         return Session(self._network(model), threads=threads)
 
-    def compile(self, model: Model) -> bytes:
+    def compile(self, model: Model, calibration: Dataset | None = None) -> bytes:
         """Return the QDQ network as a serialized ONNX file."""
         proto = ir.to_proto(self._network(model))
         return bytes(proto.SerializeToString(deterministic=True))

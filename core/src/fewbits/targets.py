@@ -1,0 +1,148 @@
+"""Hardware targets: what a device can represent and run, and what a plugin writes for one."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from numpy.typing import NDArray
+
+from fewbits.configurable import Configurable
+from fewbits.data import Dataset
+from fewbits.errors import TargetError
+from fewbits.model import Model, Precision
+
+
+@dataclass(frozen=True)
+class TargetSpec:
+    """What a target can represent and run; all that steps may ask of a device.
+
+    Args:
+        precisions: the precision modes it runs.
+        weights: how weights are scaled unless the user says otherwise.
+        granularities: what the user may choose.
+        weighted_ops: layers that run in integers.
+        quantized_ops: other ops that run in integers and write an encoding of their own.
+        unary_ops: element-wise ops; a chain of them that depends on one tensor is computed by
+            table, and only its end is encoded.
+        passthrough_ops: ops that move values about; the output keeps its input's encoding.
+        fused_activations: activations computed inside the layer before them, for free.
+        float_ops: whether other ops may run in float between quantized tensors.
+        float_outputs: weighted ops that may write a graph output in float from the accumulator.
+        bias_bits: width of the bias and of the accumulator at 8-bit activations.
+    """
+
+    precisions: frozenset[Precision]
+    weights: Literal["per_channel", "per_tensor"] = "per_channel"
+    granularities: frozenset[str] = frozenset({"per_channel", "per_tensor"})
+    weighted_ops: frozenset[str] = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+    quantized_ops: frozenset[str] = frozenset()
+    unary_ops: frozenset[str] = frozenset()
+    passthrough_ops: frozenset[str] = frozenset()
+    fused_activations: frozenset[str] = frozenset({"Relu", "Clip"})
+    float_ops: bool = True
+    float_outputs: frozenset[str] = frozenset()
+    bias_bits: int = 32
+
+
+class Runnable(ABC):
+    """Something that turns inputs into outputs: a float session, an emulator, a device."""
+
+    @abstractmethod
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Return output name → array for a batch of inputs."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something a target cannot do with a model as it stands.
+
+    Args:
+        layer: the node or tensor concerned.
+        limit: what the target allows.
+        remedy: which pass or option helps.
+        fatal: whether compilation is impossible, as opposed to slower or less accurate.
+    """
+
+    layer: str
+    limit: str
+    remedy: str
+    fatal: bool = True
+
+
+class Target(Configurable, ABC):
+    """A device: what it can represent and run, its emulator, its compiler."""
+
+    spec: ClassVar[TargetSpec]
+    suffix: ClassVar[str]
+
+    @abstractmethod
+    def check(self, model: Model) -> Sequence[Finding]:
+        """Return everything that the target cannot run or runs in float."""
+
+    def spread(self, model: Model, modes: Mapping[str, Precision]) -> Mapping[str, Precision]:
+        """Return the modes that this device needs where single nodes are given those of `modes`.
+
+        A step that chooses modes by itself asks this, so that a device on which 16 bits bind the
+        neighbours can say so. By default nothing binds.
+
+        Args:
+            model: the network, in float.
+            modes: node name → precision mode.
+        """
+        return modes
+
+    @abstractmethod
+    def emulator(self, model: Model, threads: int | None = None) -> Runnable:
+        """Return a runnable with the device's numerics; `model` is at stage `quantized`."""
+
+    @abstractmethod
+    def compile(self, model: Model, calibration: Dataset | None = None) -> bytes:
+        """Return the executable's bytes; the caller writes them to a file, atomically.
+
+        Args:
+            model: at stage `quantized`.
+            calibration: unlabelled samples, for a device whose own compiler calibrates again.
+
+        Raises:
+            TargetError: the model does not fit; names the layer, the limit and the remedy.
+        """
+
+    def bundle(
+        self, model: Model, folder: Path, calibration: Dataset | None = None
+    ) -> Sequence[Path]:
+        """Write what another machine needs to compile the model; return the files.
+
+        Args:
+            model: at stage `quantized`.
+            folder: where to write; it exists and is empty.
+            calibration: unlabelled samples.
+
+        Raises:
+            TargetError: this target compiles here and hands nothing over, or the model does
+                not fit.
+        """
+        raise TargetError(
+            f"Target {self.name} hands nothing over to another machine.",
+            hint="It compiles here: leave --bundle out.",
+        )
+
+    def device(self, model: Model, executable: Path | None = None) -> Runnable:
+        """Return a runnable that runs the compiled model on the device itself.
+
+        Args:
+            model: at stage `compiled`.
+            executable: the file that `compile` wrote; None where the target finds it by itself.
+
+        Raises:
+            TargetError: there is no such device or no library for it; says what is missing.
+        """
+        raise TargetError(
+            f"Target {self.name} has no device that fewbits can run models on.",
+            hint="Measure it on the emulator: --target emulator.",
+        )
+
+    def layer_names(self, model: Model) -> Mapping[str, str]:
+        """Return node name → name that the device's own tools give the layer; by default none."""
+        return {}

@@ -1,0 +1,1 @@
+"""fewbits editing: network edits at its ends: normalization, input conversion, output activation."""

@@ -1,0 +1,1 @@
+"""fewbits hailo: Hailo devices: targets, model scripts, hand-over to the Dataflow Compiler."""
