@@ -1,1 +1,1 @@
-"""fewbits editing: network edits at its ends: normalization, input conversion, output activation."""
+"""fewbits editing: edits at a network's ends: normalization, input conversion, output activation."""
