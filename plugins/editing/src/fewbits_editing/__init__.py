@@ -1,1 +1,1 @@
-"""fewbits editing: edits at a network's ends: normalization, input conversion, output activation."""
+"""fewbits editing: edits at a network's ends, for inputs and outputs as a device has them."""
