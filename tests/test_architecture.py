@@ -46,10 +46,14 @@ WORDS = {
     "configurable",
     "data",
     "errors",
+    "measuring",
     "model",
+    "named",
     "options",
     "preprocess",
     "provenance",
+    "reporting",
+    "scripts",
     "targets",
 }
 HEAVY = ("numpy", "onnx", "onnx_ir", "onnxruntime", "onnxscript", "torch", "pydantic", "PIL")

@@ -1,24 +1,27 @@
-"""What a plugin's components look like: small base classes with one or two methods to write."""
+"""What a plugin's components look like: small base classes with one or two methods to write.
+
+Here stand frontends and the steps of a recipe; the others are taken in from beside, so that one
+import serves a plugin.
+"""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fewbits.configurable import Configurable
-from fewbits.data import Dataset, Request
+from fewbits.data import Dataset
 from fewbits.errors import DataError
+from fewbits.measuring import Accumulator, DatasetReader, Evaluator
 from fewbits.model import Model, Stage
-from fewbits.preprocess import Preprocess
+from fewbits.named import ModelInfo, NamedModel
 from fewbits.provenance import Report
+from fewbits.reporting import Progress, silent
+from fewbits.scripts import Script, ScriptReader
 from fewbits.targets import Finding, Runnable, Target, TargetSpec
-
-if TYPE_CHECKING:
-    from fewbits.recipe import Recipe
 
 __all__ = [
     "Accumulator",
@@ -29,6 +32,7 @@ __all__ = [
     "Evaluator",
     "Finding",
     "Frontend",
+    "ModelInfo",
     "NamedModel",
     "Progress",
     "Quantizer",
@@ -41,12 +45,7 @@ __all__ = [
     "silent",
 ]
 
-Progress = Callable[[str, int, int | None, str], None]
 T = TypeVar("T")
-
-
-def silent(label: str, done: int, total: int | None, unit: str) -> None:
-    """Report progress to nobody."""
 
 
 @dataclass(frozen=True)
@@ -177,119 +176,3 @@ class Quantizer(Algorithm, ABC):
 
     stage: ClassVar[Stage] = Stage.QUANTIZED
     needs_calibration = True
-
-
-class Accumulator(ABC):
-    """Running totals of an evaluator; `merge(a, b)` equals having seen both parts."""
-
-    @abstractmethod
-    def update(
-        self,
-        outputs: Mapping[str, NDArray[Any]],
-        labels: NDArray[np.int64] | None,
-        reference: Mapping[str, NDArray[Any]] | None,
-    ) -> None:
-        """Take in one batch: outputs by name, its labels, the float model's outputs."""
-
-    @abstractmethod
-    def merge(self, other: "Accumulator") -> None:
-        """Take in all that `other` has seen."""
-
-    @abstractmethod
-    def result(self) -> dict[str, float]:
-        """Return metric name → value; empty names are not allowed, NaN is."""
-
-
-class Evaluator(Configurable, ABC):
-    """Turns predictions, and labels or a reference, into named metrics.
-
-    `needs_labels` and `needs_reference` say what `update` must be given; `headline` is the
-    metric that stands for the result where only one can be shown, `units` the unit of each.
-    """
-
-    needs_labels: ClassVar[bool] = False
-    needs_reference: ClassVar[bool] = False
-    headline: ClassVar[str]
-    units: ClassVar[Mapping[str, str]] = {}
-
-    @abstractmethod
-    def accumulator(self) -> Accumulator:
-        """Return fresh running totals."""
-
-
-class DatasetReader(Configurable, ABC):
-    """Opens a path as a Dataset."""
-
-    @abstractmethod
-    def accepts(self, path: str) -> bool:
-        """Say, from name and kind of file alone, whether this reader is for `path`."""
-
-    @abstractmethod
-    def open(self, request: Request) -> Dataset:
-        """Open `request.path` for the network's inputs.
-
-        Raises:
-            DataError: nothing there, unreadable, of the wrong size, fewer than asked.
-        """
-
-
-class Script(ABC):
-    """What an optimization script of another tool comes to for one model.
-
-    `optimization_level` and `compression_level` are what it names, None where it names none;
-    `warnings` are the lines that were left out because the user asked for leniency.
-    """
-
-    optimization_level: int | None = None
-    compression_level: int | None = None
-    warnings: Sequence[str] = ()
-
-    @abstractmethod
-    def adapt(self, recipe: "Recipe") -> "Recipe":
-        """Return what the script makes of the recipe that the levels stand for.
-
-        Raises:
-            RecipeError: the script and the recipe do not go together; says which line.
-        """
-
-
-class ScriptReader(Configurable, ABC):
-    """Reads optimization scripts of another tool; `suffixes` are the endings, with the dot."""
-
-    suffixes: ClassVar[tuple[str, ...]]
-
-    @abstractmethod
-    def read(self, path: Path, model: Model, target: Target, *, lenient: bool = False) -> Script:
-        """Read a script.
-
-        Args:
-            path: the script.
-            model: the network that it is for; layers are looked up in it.
-            target: the hardware target, which knows its own names of the layers.
-            lenient: leave out what is not known or cannot be done here, with a warning per line.
-
-        Raises:
-            RecipeError: a line that cannot be read or done; with line, column and remedy.
-        """
-
-
-class NamedModel(ABC):
-    """A network known by name, with its data and the recipe that suits it."""
-
-    name: ClassVar[str]
-
-    @abstractmethod
-    def network(self) -> Path:
-        """Return the path of the network's file, fetching it if need be."""
-
-    @abstractmethod
-    def preprocess(self) -> Preprocess | None:
-        """Return how pictures become inputs."""
-
-    @abstractmethod
-    def calibration(self) -> str:
-        """Return the path of unlabelled samples."""
-
-    @abstractmethod
-    def evaluation(self) -> str:
-        """Return the path of labelled samples."""

@@ -1,0 +1,65 @@
+"""What a plugin writes to measure models: readers of data, evaluators with their totals."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fewbits.configurable import Configurable
+from fewbits.data import Dataset, Request
+
+
+class Accumulator(ABC):
+    """Running totals of an evaluator; `merge(a, b)` equals having seen both parts."""
+
+    @abstractmethod
+    def update(
+        self,
+        outputs: Mapping[str, NDArray[Any]],
+        labels: NDArray[np.int64] | None,
+        reference: Mapping[str, NDArray[Any]] | None,
+    ) -> None:
+        """Take in one batch: outputs by name, its labels, the float model's outputs."""
+
+    @abstractmethod
+    def merge(self, other: "Accumulator") -> None:
+        """Take in all that `other` has seen."""
+
+    @abstractmethod
+    def result(self) -> dict[str, float]:
+        """Return metric name → value; empty names are not allowed, NaN is."""
+
+
+class Evaluator(Configurable, ABC):
+    """Turns predictions, and labels or a reference, into named metrics.
+
+    `needs_labels` and `needs_reference` say what `update` must be given; `headline` is the
+    metric that stands for the result where only one can be shown, `units` the unit of each.
+    """
+
+    needs_labels: ClassVar[bool] = False
+    needs_reference: ClassVar[bool] = False
+    headline: ClassVar[str]
+    units: ClassVar[Mapping[str, str]] = {}
+
+    @abstractmethod
+    def accumulator(self) -> Accumulator:
+        """Return fresh running totals."""
+
+
+class DatasetReader(Configurable, ABC):
+    """Opens a path as a Dataset."""
+
+    @abstractmethod
+    def accepts(self, path: str) -> bool:
+        """Say, from name and kind of file alone, whether this reader is for `path`."""
+
+    @abstractmethod
+    def open(self, request: Request) -> Dataset:
+        """Open `request.path` for the network's inputs.
+
+        Raises:
+            DataError: nothing there, unreadable, of the wrong size, fewer than asked.
+        """
