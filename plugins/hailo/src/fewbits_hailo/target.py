@@ -1,0 +1,91 @@
+"""The targets: one class for eight devices, each a row of the table in `devices`."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from fewbits.data import Dataset
+from fewbits.emulate import to_qdq
+from fewbits.errors import TargetError
+from fewbits.interfaces import Finding, Runnable, Target, TargetSpec
+from fewbits.model import Model, Precision
+from fewbits.runtime import Session
+
+from fewbits_hailo.devices import Device, device_called
+
+
+class HailoTarget(Target):
+    """A Hailo device; the subclasses below differ in their row of the table only."""
+
+    suffix = ".hef"
+    row: ClassVar[Device]
+    spec = TargetSpec(
+        precisions=frozenset(map(Precision.parse, ("a8_w8", "a8_w4", "a16_w16"))),
+        float_ops=False,
+    )
+
+    def __init_subclass__(cls, *, device: str) -> None:
+        """Take name and limits from the row called `device`."""
+        cls.name = device
+        cls.row = device_called(device)
+
+    def check(self, model: Model) -> Sequence[Finding]:
+        """Return everything that the device cannot run."""
+        return []
+
+    def emulator(self, model: Model, threads: int | None = None) -> Runnable:
+        """Return the model with the device's numerics, on this machine's processor."""
+        return Session(to_qdq(model), threads=threads)
+
+    def compile(self, model: Model, calibration: Dataset | None = None) -> bytes:
+        """Return the HEF that Hailo's Dataflow Compiler makes of the model."""
+        raise TargetError(
+            f"{self.name} is compiled for by Hailo's Dataflow Compiler, which is not joined yet.",
+            hint="Measure the model on the emulator: fewbits eval --target emulator.",
+        )
+
+    def bundle(
+        self, model: Model, folder: Path, calibration: Dataset | None = None
+    ) -> Sequence[Path]:
+        """Write what a machine with the Dataflow Compiler needs to make the HEF."""
+        return super().bundle(model, folder, calibration)
+
+    def device(self, model: Model, executable: Path | None = None) -> Runnable:
+        """Return a runnable that runs the HEF on the device."""
+        return super().device(model, executable)
+
+    def layer_names(self, model: Model) -> Mapping[str, str]:
+        """Return node name → the Dataflow Compiler's name of the layer."""
+        return {}
+
+
+class Hailo8(HailoTarget, device="hailo8"):
+    """Hailo-8."""
+
+
+class Hailo8R(HailoTarget, device="hailo8r"):
+    """Hailo-8R."""
+
+
+class Hailo8L(HailoTarget, device="hailo8l"):
+    """Hailo-8L."""
+
+
+class Hailo10H(HailoTarget, device="hailo10h"):
+    """Hailo-10H."""
+
+
+class Hailo15H(HailoTarget, device="hailo15h"):
+    """Hailo-15H."""
+
+
+class Hailo15M(HailoTarget, device="hailo15m"):
+    """Hailo-15M."""
+
+
+class Hailo15L(HailoTarget, device="hailo15l"):
+    """Hailo-15L."""
+
+
+class Hailo12L(HailoTarget, device="hailo12l"):
+    """Hailo-12L."""
