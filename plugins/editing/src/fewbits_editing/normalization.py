@@ -1,0 +1,19 @@
+"""The step `normalization`."""
+
+from fewbits.errors import ModelError
+from fewbits.interfaces import Algorithm, Context, Result
+from fewbits.model import Model, Stage
+
+from fewbits_editing.options import NormalizationOptions
+
+
+class Normalization(Algorithm):
+    """Edits the network's inputs."""
+
+    name = "normalization"
+    stage = Stage.OPTIMIZED
+    Options = NormalizationOptions
+
+    def apply(self, model: Model, context: Context) -> Result:
+        """Return the edited model."""
+        raise ModelError(f"Step '{self.name}' cannot run in this version.", hint="Update fewbits.")
