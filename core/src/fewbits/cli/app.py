@@ -61,7 +61,7 @@ class LazyCommand(TyperCommand):
         """Hand over to the real command, which then stands in the context."""
         command = self.resolve()
         if any(param.name == "end_node_names" for param in command.params):
-            from fewbits.cli.flags import spread_names
+            from fewbits.cli.reading import spread_names
 
             args = spread_names(args)
         if self.name == "describe":

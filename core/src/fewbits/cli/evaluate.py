@@ -6,23 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fewbits.cli.common import BatchSize, Json, NoPlugin, Quiet, Seed, Threads, command, session_of
-from fewbits.cli.flags import (
-    AllowDowngrade,
-    CalibCount,
-    CalibPath,
-    CompressionLevel,
-    EndNodes,
-    HwArch,
-    InputShape,
-    Levels,
-    OptimizationLevel,
-    ParseFlags,
-    PreprocessText,
-    Run,
-    Source,
-    StartNodes,
-)
+from fewbits.cli.common import BatchSize, command, session_of
+from fewbits.cli.flags import Answer, Levels, ParseFlags, Run, Source
+from fewbits.cli.grouped import grouped
 from fewbits.cli.source import check_output, ensure_quantized, open_model, update_archive
 from fewbits.errors import UsageError, nearest
 
@@ -79,30 +65,21 @@ Copy = Annotated[
 
 
 @app.command("eval")
+@grouped
 def evaluate(
     ctx: typer.Context,
     file: Source,
+    *,
     data_path: DataPath,
     target: RunsOn = "emulator",
     data_count: DataCount = None,
     evaluator: Evaluators = None,
-    preprocess: PreprocessText = None,
-    calib_path: CalibPath = None,
-    calib_count: CalibCount = None,
-    optimization_level: OptimizationLevel = None,
-    compression_level: CompressionLevel = None,
-    allow_downgrade: AllowDowngrade = False,
-    hw_arch: HwArch = "cpu",
+    run: Run,
+    levels: Levels,
     output: Copy = None,
-    start_node_names: StartNodes = None,
-    end_node_names: EndNodes = None,
-    input_shape: InputShape = None,
-    seed: Seed = 0,
-    threads: Threads = None,
     batch_size: BatchSize = 32,
-    json: Json = False,
-    quiet: Quiet = False,
-    no_plugin: NoPlugin = None,
+    flags: ParseFlags,
+    answer: Answer,
 ) -> None:
     """Measure a model on data, float or emulated.
 
@@ -114,12 +91,9 @@ def evaluate(
         raise UsageError(f"Models do not run on '{target}'.", hint=nearest(target, RUNS_ON))
     if output is not None:
         check_output(output, file)
-    flags = ParseFlags(start_node_names, end_node_names, input_shape, preprocess)
-    model = open_model(session, file, flags)
-    levels = Levels(optimization_level, compression_level, allow_downgrade)
-    opened, run = model, Run(calib_path, calib_count, hw_arch, seed, threads, levels=levels)
+    model = opened = open_model(session, file, flags)
     if target == "emulator":
-        model = ensure_quantized(session, opened, run)
+        model = ensure_quantized(session, opened, levels, run)
     from fewbits import api
 
     if output is not None:
@@ -133,11 +107,11 @@ def evaluate(
             target=target,
             evaluators=make_evaluators(session, evaluator),
             count=data_count,
-            threads=threads,
+            threads=run.threads,
             batch_size=batch_size,
             registry=session.registry,
         )
-    _print(model, target, measured, json=json, quiet=quiet)
+    _print(model, target, measured, answer)
 
 
 def make_evaluators(session: "Session", texts: Sequence[str] | None) -> "list[Evaluator] | None":
@@ -169,12 +143,12 @@ def result(model: "Model", target: str, measured: "Evaluation") -> dict[str, Any
     }
 
 
-def _print(model: "Model", target: str, measured: "Evaluation", *, json: bool, quiet: bool) -> None:
+def _print(model: "Model", target: str, measured: "Evaluation", answer: Answer) -> None:
     from fewbits.cli import render
 
-    if json:
+    if answer.json:
         render.print_json(result(model, target, measured))
-    elif not quiet:
+    elif not answer.quiet:
         render.heading(model.name, f"{measured.images} images")
         columns, rows = comparison(measured, target)
         render.table(columns, rows, right=columns[1:])

@@ -1,19 +1,12 @@
-"""The options that several model-handling commands share, and what their texts mean."""
+"""The options that several commands share, and the groups in which commands take them."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from fewbits.errors import UsageError
-
-if TYPE_CHECKING:
-    from fewbits.preprocess import Preprocess
-
-_NAME_LISTS = ("--start-node-names", "--end-node-names")
-_SHAPE_HINT = "Write 1x3x48x192; with several inputs, the name in front: x=1x3x48x192."
+from fewbits.cli.common import Json, NoPlugin, Quiet, Seed, Threads
 
 Source = Annotated[
     Path, typer.Argument(metavar="FILE", help="A network (ONNX) or an archive (.fewbits).")
@@ -109,18 +102,28 @@ AllowDowngrade = Annotated[
 
 
 @dataclass(frozen=True)
+class ParseFlags:
+    """How a network is read, as typed; each name list may hold commas."""
+
+    start_node_names: StartNodes = None
+    end_node_names: EndNodes = None
+    input_shape: InputShape = None
+    preprocess: PreprocessText = None
+    name: Name = None
+
+    @property
+    def cuts(self) -> bool:
+        """Whether the network is read otherwise than as a whole."""
+        return bool(self.start_node_names or self.end_node_names or self.input_shape)
+
+
+@dataclass(frozen=True)
 class Levels:
-    """The levels that were asked for.
+    """The levels that were asked for; None for the best default that can run, and for 0."""
 
-    Args:
-        optimization: -100, or 0 to 4; None for the best default that can run.
-        compression: 0 to 5; None for 0.
-        allow_downgrade: whether to go on where a need is not met.
-    """
-
-    optimization: int | None = None
-    compression: int | None = None
-    allow_downgrade: bool = False
+    optimization_level: OptimizationLevel = None
+    compression_level: CompressionLevel = None
+    allow_downgrade: AllowDowngrade = False
 
     @property
     def given(self) -> bool:
@@ -129,109 +132,25 @@ class Levels:
 
 
 @dataclass(frozen=True)
-class ParseFlags:
-    """The options that say how a network is read, as typed.
+class Run:
+    """On what samples, for which target and with what chance and threads steps run."""
 
-    Args:
-        start_node_names: nodes to begin at, each entry possibly a list with commas.
-        end_node_names: nodes to end at, likewise.
-        input_shape: `[NAME=]AxBxC`, one per input.
-        preprocess: how pictures become inputs.
-        name: the model's name.
-    """
-
-    start_node_names: Sequence[str] | None = None
-    end_node_names: Sequence[str] | None = None
-    input_shape: Sequence[str] | None = None
-    preprocess: str | None = None
-    name: str | None = None
-
-    @property
-    def cuts(self) -> bool:
-        """Whether the network is read otherwise than as a whole."""
-        return bool(self.start_node_names or self.end_node_names or self.input_shape)
-
-
-def split_names(texts: Sequence[str] | None) -> tuple[str, ...]:
-    """Return the names in `texts`, each of which may hold several with commas between.
-
-    >>> split_names(["a,b", "c"])
-    ('a', 'b', 'c')
-    """
-    names = (name.strip() for text in texts or () for name in text.split(","))
-    return tuple(name for name in names if name)
-
-
-def spread_names(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments with names that stand behind one `--end-node-names` each under its own.
-
-    Names may be listed with blanks between; the list ends at the next option or at a file.
-
-    >>> spread_names(["net.onnx", "--end-node-names", "a", "b", "--json"])
-    ['net.onnx', '--end-node-names', 'a', '--end-node-names', 'b', '--json']
-    """
-    spread: list[str] = []
-    option = before = ""
-    for word in arguments:
-        if word.startswith("-"):
-            option = word if word in _NAME_LISTS else ""
-        elif before != option:  # not the first name, which has its option already
-            option = "" if Path(word).is_file() else option
-            spread.extend([option] if option else [])
-        spread.append(word)
-        before = word
-    return spread
-
-
-def parse_shapes(texts: Sequence[str] | None) -> dict[str, tuple[int, ...]] | tuple[int, ...]:
-    """Return input name → shape, or just the shape where no name was given.
-
-    Raises:
-        UsageError: a text is not of the form `[NAME=]1x3x48x192`, or it is not clear which
-            input is meant.
-
-    >>> parse_shapes(["x=1x3x48x192"]), parse_shapes(["3x48x192"])
-    ({'x': (1, 3, 48, 192)}, (3, 48, 192))
-    """
-    shapes: dict[str, tuple[int, ...]] = {}
-    for text in texts or ():
-        name, _, numbers = text.rpartition("=")
-        sides = [side.strip() for side in numbers.replace(",", "x").split("x")]
-        if not all(side.isdecimal() and int(side) > 0 for side in sides):
-            raise UsageError(f"--input-shape '{text}' is no shape.", hint=_SHAPE_HINT)
-        if name in shapes or (shapes and "" in (name, *shapes)):
-            raise UsageError("--input-shape: which input is meant?", hint=_SHAPE_HINT)
-        shapes[name] = tuple(map(int, sides))
-    return shapes.get("", shapes)
-
-
-def read_preprocess(text: str | None) -> "Preprocess | None":
-    """Return the preprocessing that `text` describes; None for no text."""
-    if text is None:
-        return None
-    from fewbits.preprocess import parse_preprocess
-
-    return parse_preprocess(text)
+    calib_path: CalibPath = None
+    calib_count: CalibCount = None
+    hw_arch: HwArch = "cpu"
+    seed: Seed = 0
+    threads: Threads = None
 
 
 @dataclass(frozen=True)
-class Run:
-    """How a recipe runs.
+class Answer:
+    """How the result is given."""
 
-    Args:
-        calib_path: where the calibration samples are; None for none.
-        calib_count: how many of them.
-        target: the target's name.
-        seed: where all chance comes from.
-        threads: how many threads; None lets the runtime choose.
-        batch_size: samples per run of the network while it is calibrated.
-        levels: the levels, where no steps are named.
-    """
+    json: Json = False
+    quiet: Quiet = False
+    no_plugin: NoPlugin = None
 
-    calib_path: str | None
-    calib_count: int | None
-    target: str
-    seed: int
-    threads: int | None
-    batch_size: int = 4
-    levels: Levels = Levels()
+    @property
+    def silent(self) -> bool:
+        """Whether nothing but JSON and errors is to be seen."""
+        return self.json or self.quiet

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from fewbits.cli.common import Json, NoPlugin, Quiet, command, session_of
-from fewbits.cli.flags import EndNodes, InputShape, ParseFlags, Source, StartNodes
+from fewbits.cli.common import command, session_of
+from fewbits.cli.flags import Answer, ParseFlags, Source
+from fewbits.cli.grouped import grouped
 from fewbits.cli.source import open_model
 
 if TYPE_CHECKING:
@@ -19,22 +20,13 @@ app = command()
 
 
 @app.command("info")
-def info(
-    ctx: typer.Context,
-    file: Source,
-    start_node_names: StartNodes = None,
-    end_node_names: EndNodes = None,
-    input_shape: InputShape = None,
-    json: Json = False,
-    quiet: Quiet = False,
-    no_plugin: NoPlugin = None,
-) -> None:
+@grouped
+def info(ctx: typer.Context, file: Source, flags: ParseFlags, answer: Answer) -> None:
     """Show what a network or an archive holds."""
-    flags = ParseFlags(start_node_names, end_node_names, input_shape)
     model = open_model(session_of(ctx), file, flags)
     from fewbits.cli import render
 
-    if json:
+    if answer.json:
         render.print_json(summary(model))
     else:
         show(model)

@@ -55,7 +55,9 @@ def named_recipe(steps: Sequence[str] | None, file: Path | None, levels: Levels)
     return Recipe(tuple(map(parse_step, steps))) if steps else None
 
 
-def prepare(session: "Session", model: "Model", named: "Recipe | None", run: Run) -> Prepared:
+def prepare(
+    session: "Session", model: "Model", named: "Recipe | None", levels: Levels, run: Run
+) -> Prepared:
     """Check the recipe, open the calibration data, and find what the levels come to.
 
     What was lowered is said as a warning.
@@ -76,9 +78,9 @@ def prepare(session: "Session", model: "Model", named: "Recipe | None", run: Run
         model,
         registry=session.registry,
         images=None if calibration is None else len(calibration),
-        optimization=run.levels.optimization,
-        compression=run.levels.compression,
-        allow_downgrade=run.levels.allow_downgrade,
+        optimization=levels.optimization_level,
+        compression=levels.compression_level,
+        allow_downgrade=levels.allow_downgrade,
     )
     for line in choice.warnings():
         session.warn(line)

@@ -6,25 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fewbits.cli.common import BatchSize, Json, NoPlugin, Quiet, Seed, Threads, command, session_of
-from fewbits.cli.flags import (
-    AllowDowngrade,
-    CalibCount,
-    CalibPath,
-    CompressionLevel,
-    EndNodes,
-    HwArch,
-    InputShape,
-    Levels,
-    Name,
-    OptimizationLevel,
-    Output,
-    ParseFlags,
-    PreprocessText,
-    Run,
-    Source,
-    StartNodes,
-)
+from fewbits.cli.common import BatchSize, command, session_of
+from fewbits.cli.flags import Answer, Levels, Output, ParseFlags, Run, Source
+from fewbits.cli.grouped import grouped
 from fewbits.cli.leveling import Prepared, announce, named_recipe, prepare
 from fewbits.cli.source import check_output, open_model, output_path, settings
 from fewbits.errors import UsageError
@@ -50,12 +34,12 @@ Steps = Annotated[
 
 
 @app.command("optimize")
+@grouped
 def optimize(
     ctx: typer.Context,
     file: Source,
-    calib_path: CalibPath = None,
-    calib_count: CalibCount = None,
-    preprocess: PreprocessText = None,
+    *,
+    run: Run,
     steps: Steps = None,
     recipe: Annotated[
         Path | None,
@@ -65,9 +49,7 @@ def optimize(
         Path | None,
         typer.Option("--save-recipe", metavar="FILE", help="Write the steps to a TOML file."),
     ] = None,
-    optimization_level: OptimizationLevel = None,
-    compression_level: CompressionLevel = None,
-    allow_downgrade: AllowDowngrade = False,
+    levels: Levels,
     output: Output = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the checkpoint of an interrupted run.")
@@ -79,17 +61,9 @@ def optimize(
             help="Begin from the parsed network again: drop later stages and any checkpoint.",
         ),
     ] = False,
-    hw_arch: HwArch = "cpu",
-    seed: Seed = 0,
-    threads: Threads = None,
     batch_size: BatchSize = 4,
-    name: Name = None,
-    start_node_names: StartNodes = None,
-    end_node_names: EndNodes = None,
-    input_shape: InputShape = None,
-    json: Json = False,
-    quiet: Quiet = False,
-    no_plugin: NoPlugin = None,
+    flags: ParseFlags,
+    answer: Answer,
 ) -> None:
     """Run a recipe: calibrate, improve, quantize.
 
@@ -98,25 +72,23 @@ def optimize(
     After an interruption the same command with --resume goes on from the last finished step.
     """
     session = session_of(ctx)
-    levels = Levels(optimization_level, compression_level, allow_downgrade)
     named = named_recipe(steps, recipe, levels)
-    path = output_path(output, file, name or file.stem)
+    path = output_path(output, file, flags.name or file.stem)
     check_output(path, file)
     checkpoint = prepare_checkpoint(path, resume=resume, restart=restart)
-    flags = ParseFlags(start_node_names, end_node_names, input_shape, preprocess, name)
     model = start_of(open_model(session, file, flags), file, flags, restart=restart)
-    run = Run(calib_path, calib_count, hw_arch, seed, threads, batch_size, levels)
-    prepared = prepare(session, model, named, run)
-    if not (json or quiet):
+    prepared = prepare(session, model, named, levels, run)
+    if not answer.silent:
         announce(prepared)
     if save_recipe is not None:
         prepared.recipe.save(save_recipe)
-    result = run_steps(session, model, prepared, run, checkpoint, resume=resume)
+    how = settings(session, run, batch_size)
+    result = run_steps(session, model, prepared, how, checkpoint, resume=resume)
     finish(session, result, path, checkpoint)
     done = result.history[len(model.history) :]
-    if json:
+    if answer.json:
         _print_json(result, path)
-    elif not quiet:
+    elif not answer.quiet:
         _show(done, path)
 
 
@@ -171,12 +143,12 @@ def run_steps(
     session: "Session",
     model: "Model",
     prepared: Prepared,
-    run: Run,
+    how: Mapping[str, Any],
     checkpoint: Path,
     *,
     resume: bool,
 ) -> "Model":
-    """Run the recipe, writing a checkpoint after each step.
+    """Run the recipe as `settings` say, writing a checkpoint after each step.
 
     Raises:
         FewbitsError: before anything ran, if the recipe cannot run; later, what a step raises.
@@ -193,7 +165,7 @@ def run_steps(
             recipe=prepared.recipe,
             checkpoint=checkpoint,
             resume=resume,
-            **settings(session, run),
+            **how,
         )
 
 

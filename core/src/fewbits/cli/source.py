@@ -4,7 +4,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fewbits.cli.flags import ParseFlags, Run, parse_shapes, read_preprocess, split_names
+from fewbits.cli.flags import Levels, ParseFlags, Run
+from fewbits.cli.reading import parse_shapes, read_preprocess, split_names
 from fewbits.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -100,7 +101,9 @@ def open_data(
     return api.open_data(path, model, session.registry, count)
 
 
-def ensure_quantized(session: "Session", model: "Model", run: Run) -> "Model":
+def ensure_quantized(
+    session: "Session", model: "Model", levels: Levels, run: Run, batch_size: int = 4
+) -> "Model":
     """Return the model, quantized by what the levels stand for if it was not yet.
 
     Raises:
@@ -113,7 +116,7 @@ def ensure_quantized(session: "Session", model: "Model", run: Run) -> "Model":
 
     if model.stage.rank >= Stage.QUANTIZED.rank:
         return model
-    prepared = prepare(session, model, None, run)
+    prepared = prepare(session, model, None, levels, run)
     if not session.quiet:
         announce(prepared, stderr=True)
     with session.progress():
@@ -121,17 +124,17 @@ def ensure_quantized(session: "Session", model: "Model", run: Run) -> "Model":
             model,
             calibration=prepared.calibration,
             recipe=prepared.recipe,
-            **settings(session, run),
+            **settings(session, run, batch_size),
         )
 
 
-def settings(session: "Session", run: Run) -> dict[str, Any]:
+def settings(session: "Session", run: Run, batch_size: int) -> dict[str, Any]:
     """Return the keywords of `api.optimize` that say how to run."""
     return {
-        "target": run.target,
+        "target": run.hw_arch,
         "seed": run.seed,
         "threads": run.threads,
-        "batch_size": run.batch_size,
+        "batch_size": batch_size,
         "registry": session.registry,
     }
 

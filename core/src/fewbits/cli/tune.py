@@ -7,21 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fewbits.cli.common import BatchSize, Json, NoPlugin, Quiet, Seed, Threads, command, session_of
+from fewbits.cli.common import BatchSize, command, session_of
 from fewbits.cli.evaluate import DataCount, DataPath, make_evaluators
-from fewbits.cli.flags import (
-    CalibCount,
-    EndNodes,
-    HwArch,
-    InputShape,
-    Name,
-    Output,
-    ParseFlags,
-    PreprocessText,
-    Run,
-    Source,
-    StartNodes,
-)
+from fewbits.cli.flags import Answer, Output, ParseFlags, Run, Source
+from fewbits.cli.grouped import grouped
 from fewbits.cli.optimize import finish, prepare_checkpoint, start_of
 from fewbits.cli.source import check_output, open_model, output_path, settings
 from fewbits.cli.tuned import line, print_json, show, show_trials
@@ -38,14 +27,6 @@ app = command()
 #: what the trials of a search are called behind the archive's name; the best so far lies beside.
 TRIALS = ".tune.json"
 
-CalibrationPath = Annotated[
-    str,
-    typer.Option(
-        "--calib-path",
-        metavar="PATH",
-        help="Unlabelled samples to calibrate on, others than those to measure on.",
-    ),
-]
 MaxDrop = Annotated[
     float | None,
     typer.Option(
@@ -101,10 +82,11 @@ TimeLimit = Annotated[
 
 
 @app.command("tune")
+@grouped
 def tune(
     ctx: typer.Context,
     file: Source,
-    calib_path: CalibrationPath,
+    *,
     data_path: DataPath,
     max_drop: MaxDrop = None,
     min_snr: MinSnr = None,
@@ -112,9 +94,8 @@ def tune(
     levels: OptimizationLevels = None,
     compressions: Compressions = None,
     time_limit: TimeLimit = None,
-    calib_count: CalibCount = None,
     data_count: DataCount = None,
-    preprocess: PreprocessText = None,
+    run: Run,
     save_recipe: Annotated[
         Path | None,
         typer.Option("--save-recipe", metavar="FILE", help="Write the winner's steps as TOML."),
@@ -130,17 +111,9 @@ def tune(
             help="Begin from the parsed network again: drop later stages and any checkpoint.",
         ),
     ] = False,
-    hw_arch: HwArch = "cpu",
-    seed: Seed = 0,
-    threads: Threads = None,
     batch_size: BatchSize = 4,
-    name: Name = None,
-    start_node_names: StartNodes = None,
-    end_node_names: EndNodes = None,
-    input_shape: InputShape = None,
-    json: Json = False,
-    quiet: Quiet = False,
-    no_plugin: NoPlugin = None,
+    flags: ParseFlags,
+    answer: Answer,
 ) -> None:
     """Find the smallest model that loses little enough.
 
@@ -150,10 +123,9 @@ def tune(
     samples before its figure is trusted.
     """
     session = session_of(ctx)
-    path = output_path(output, file, name or file.stem)
+    path = output_path(output, file, flags.name or file.stem)
     check_output(path, file)
     trials = prepare_checkpoint(path, resume=resume, restart=restart, ending=TRIALS)
-    flags = ParseFlags(start_node_names, end_node_names, input_shape, preprocess, name)
     model = start_of(open_model(session, file, flags), file, flags, restart=restart)
     search = {
         "max_drop": max_drop,
@@ -165,16 +137,18 @@ def tune(
         "data_count": data_count,
         "resume": resume,
     }
-    run = Run(calib_path, calib_count, hw_arch, seed, threads, batch_size)
-    quietly = json or quiet
-    tuned = run_search(session, model, data_path, run, search, trials, quiet=quietly)
+    if run.calib_path is None:
+        raise UsageError("A search needs samples to calibrate on.", hint="Add --calib-path.")
+    search |= {"count": run.calib_count, **settings(session, run, batch_size)}
+    data = (run.calib_path, data_path)
+    tuned = run_search(session, model, data, search, trials, quiet=answer.silent)
     if save_recipe is not None:
         tuned.recipe.save(save_recipe)
     finish(session, tuned.model, path, trials)
     discard(trials)
-    if json:
+    if answer.json:
         print_json(tuned, path)
-    elif not quiet:
+    elif not answer.quiet:
         show(tuned, path)
 
 
@@ -218,8 +192,7 @@ def _best_of(trials: Path) -> Path:
 def run_search(
     session: "Session",
     model: "Model",
-    data_path: str,
-    run: Run,
+    data: tuple[str, str],
     search: Mapping[str, Any],
     trials: Path,
     *,
@@ -227,13 +200,20 @@ def run_search(
 ) -> "Tuned":
     """Run the search; each trial is told on stderr, and all are shown if none fits.
 
+    Args:
+        session: the run of the command line.
+        model: where to start.
+        data: where the calibration samples are, and those to measure on.
+        search: the other arguments of `fewbits.tune`.
+        trials: where the trials are written.
+        quiet: whether no table is wanted.
+
     Raises:
         FewbitsError: as `fewbits.tune`.
     """
     from fewbits.tuner import tune as find
     from fewbits.tuning import NothingFitsError
 
-    assert run.calib_path is not None
     if not search["resume"]:
         discard(trials)
     session.checkpoint = trials
@@ -241,12 +221,9 @@ def run_search(
         with session.progress():
             return find(
                 model,
-                run.calib_path,
-                data_path,
-                count=run.calib_count,
+                *data,
                 checkpoint=_best_of(trials),
                 watch=None if session.quiet else lambda trial: session.note(line(trial)),
-                **settings(session, run),
                 **search,
             )
     except NothingFitsError as error:
