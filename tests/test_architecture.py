@@ -29,6 +29,7 @@ FLOORS = {
     "fewbits.compiling": 2,
     "fewbits.planning": 2,
     "fewbits.choosing": 2,
+    "fewbits.needs": 2,
     "fewbits.series": 2,
     "fewbits.attempts": 2,
     "fewbits.execution": 2,

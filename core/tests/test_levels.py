@@ -6,17 +6,18 @@ import sys
 import fewbits
 import pytest
 from fewbits import archive
-from fewbits.choosing import choose, unmet
+from fewbits.choosing import choose
 from fewbits.component import Component
 from fewbits.errors import DataError, RecipeError, UsageError
 from fewbits.hookspecs import hookimpl
-from fewbits.interfaces import Algorithm, Result
+from fewbits.interfaces import Algorithm, Result, Script
 from fewbits.levels import COMPRESSION, OPTIMIZATION, level
 from fewbits.model import Stage
+from fewbits.needs import unmet
 from fewbits.options import Options
 from fewbits.plugins import Registry, discover
 from fewbits.provenance import Report
-from fewbits.recipe import Recipe
+from fewbits.recipe import Recipe, Step
 from fewbits.testing.toys import calibration, conv_chain
 from pydantic import Field
 
@@ -90,7 +91,7 @@ def with_steps(tmp_path):
 
 @pytest.fixture
 def torch_there(monkeypatch):
-    monkeypatch.setattr("fewbits.choosing.find_spec", lambda name: object())
+    monkeypatch.setattr("fewbits.needs.find_spec", lambda name: object())
 
 
 def uses(recipe):
@@ -306,3 +307,82 @@ def test_the_level_stays_in_the_archive(with_steps, tmp_path):
 def test_a_registry_of_nothing_has_no_level_that_runs():
     with pytest.raises(RecipeError):
         choose(conv_chain(), registry=Registry(), images=8)
+
+
+class Said(Script):
+    """A script that gives `qft` so many images, and a step of its own in front."""
+
+    def __init__(self, images=64, optimization=None, first="equalization"):
+        self.images = images
+        self.optimization_level = optimization
+        self.first = first
+
+    def adapt(self, recipe):
+        options = {"dataset_size": self.images}
+        steps = [Step("qft", options) if step.use == "qft" else step for step in recipe.steps]
+        return Recipe((Step(self.first), *steps[1:]), level=recipe.level)
+
+
+def test_a_level_is_held_against_what_is_there_once_the_script_has_had_its_say(
+    with_steps, torch_there
+):
+    registry = with_steps(*ALL)
+    choice = choose(
+        conv_chain(), registry=registry, images=64, optimization=2, script=Said(images=64)
+    )
+    assert choice.recipe.steps[-1].options == {"dataset_size": 64}
+    assert choice.recipe.level == {"optimization_level": 2, "compression_level": 0}
+    with pytest.raises(RecipeError, match="needs 65 calibration images") as caught:
+        choose(conv_chain(), registry=registry, images=64, optimization=2, script=Said(images=65))
+    assert "--optimization-level 1" in caught.value.hint
+
+
+def test_a_script_names_the_level_where_the_user_names_none(with_steps, torch_there):
+    registry = with_steps(*ALL)
+    script = Said(optimization=1)
+    named = choose(conv_chain(), registry=registry, images=64, script=script)
+    assert named.level.optimization == 1
+    given = choose(conv_chain(), registry=registry, images=64, optimization=0, script=script)
+    assert given.level.optimization == 0
+
+
+def test_the_default_level_takes_the_script_into_account(with_steps, torch_there):
+    choice = choose(conv_chain(), registry=with_steps(*ALL), images=64, script=Said())
+    assert choice.level.optimization == 2
+    assert choice.recipe.steps[-1].options == {"dataset_size": 64}
+
+
+def test_a_step_that_a_script_asks_for_is_never_left_out_unasked(with_steps, torch_there):
+    script = Said(first="tse")
+    with pytest.raises(RecipeError, match="'tse'") as caught:
+        choose(conv_chain(), registry=with_steps(*ALL), images=64, script=script)
+    assert "fewbits-tse" in caught.value.hint or "doctor" in caught.value.hint
+    lowered = choose(
+        conv_chain(), registry=with_steps(*ALL), images=64, script=script, allow_downgrade=True
+    )
+    assert any("'tse' is left out" in each for each in lowered.lowered)
+
+
+def test_a_quantizer_that_takes_another_s_place_keeps_what_both_understand(with_steps):
+    class Modes(Said):
+        def adapt(self, recipe):
+            steps = [
+                Step(s.use, {**s.options, "layers": {"conv_0": "a8_w4"}, "samples": 9})
+                if s.use == "mixed_precision"
+                else s
+                for s in recipe.steps
+            ]
+            return Recipe(tuple(steps), level=recipe.level)
+
+    choice = choose(
+        conv_chain(),
+        registry=with_steps(Equalization),
+        images=8,
+        optimization=0,
+        compression=2,
+        script=Modes(),
+        allow_downgrade=True,
+    )
+    quantizer = next(step for step in choice.recipe.steps if step.use == "quantize")
+    assert quantizer.options == {"precision": "a8_w8", "layers": {"conv_0": "a8_w4"}, "samples": 8}
+    assert any("at 8 calibration images, not at 9" in each for each in choice.lowered)

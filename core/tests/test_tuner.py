@@ -172,7 +172,7 @@ class Counter:
 
 @pytest.fixture
 def registry(monkeypatch):
-    monkeypatch.setattr("fewbits.choosing.find_spec", lambda name: object())
+    monkeypatch.setattr("fewbits.needs.find_spec", lambda name: object())
     found = Registry()
     found.register(Plugin(STEPS), "ours")
     return found

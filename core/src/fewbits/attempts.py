@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fewbits import archive
-from fewbits.choosing import choose, unmet, unmet_by_quantizer
+from fewbits.choosing import choose
 from fewbits.cost import cost
 from fewbits.data import Dataset
 from fewbits.errors import FewbitsError, RecipeError
@@ -18,6 +18,7 @@ from fewbits.interfaces import Evaluator
 from fewbits.journal import Journal
 from fewbits.levels import COMPRESSION, Level, level
 from fewbits.model import Model, Precision, Stage
+from fewbits.needs import unmet, unmet_by_quantizer
 from fewbits.runtime import Session
 from fewbits.series import Remembering, Series
 from fewbits.tuning import Goal, Trial

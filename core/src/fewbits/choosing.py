@@ -3,16 +3,13 @@
 Nothing is lowered unless the user allows it, and then each thing that was lowered is named.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from fewbits.errors import DataError, FewbitsError, RecipeError
+from fewbits.errors import DataError, RecipeError
 from fewbits.levels import (
+    COUNTS,
     DEFAULTS,
-    HOMES,
-    IMAGES,
     OPTIMIZATION,
     TRAINING,
     UNTRAINED,
@@ -21,24 +18,30 @@ from fewbits.levels import (
     level,
 )
 from fewbits.model import Model, Stage
-from fewbits.planning import create
+from fewbits.needs import Unmet, missing, unmet, unmet_by_quantizer
 from fewbits.recipe import Recipe, Step
 
 if TYPE_CHECKING:
+    from fewbits.interfaces import Script
     from fewbits.plugins import Registry
 
-
-@dataclass(frozen=True)
-class Unmet:
-    """A need that is not met.
-
-    Args:
-        what: the need and what is there instead, a clause.
-        remedy: what the user can do, a clause.
-    """
-
-    what: str
-    remedy: str
+#: options of quantizers that say which bits to give; the others hold for any quantizer.
+_BITS = frozenset(
+    {
+        "bits",
+        "dataset_size",
+        "label_offset",
+        "max_drop",
+        "metric",
+        "min_snr",
+        "optimizer",
+        "plot",
+        "precision",
+        "ratio_16bit",
+        "ratio_4bit",
+        "size",
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -75,8 +78,12 @@ def choose(
     optimization: int | None = None,
     compression: int | None = None,
     allow_downgrade: bool = False,
+    script: "Script | None" = None,
 ) -> Choice:
     """Return the recipe for the levels asked for.
+
+    What is held against what is there are the steps that remain once a script has had its say: a
+    script that finetunes on 256 images makes level 2 run with so many.
 
     Args:
         model: where it starts, in full precision.
@@ -85,6 +92,7 @@ def choose(
         optimization: the optimization level; None takes the best of 2, 1, 0 that can run.
         compression: the compression level; None is 0.
         allow_downgrade: whether to go on with what is there where a need is not met.
+        script: changes the steps of the levels, and names the levels that are not given here.
 
     Raises:
         UsageError: there is no such level.
@@ -92,18 +100,44 @@ def choose(
         RecipeError: the model is quantized already; or a need is not met, which the message names
             with the remedy.
     """
-    compressed = compression or 0
-    asked = level(DEFAULTS[0] if optimization is None else optimization, compressed)
+    if script is not None:
+        optimization = script.optimization_level if optimization is None else optimization
+        compression = script.compression_level if compression is None else compression
+    here = _Here(registry, images or 0, compression or 0, script)
+    asked = here.level(DEFAULTS[0] if optimization is None else optimization)
     _check_start(model, images)
-    count = images or 0
     if optimization is None:
-        return _default(compressed, registry, count, allow_downgrade)
-    faults = unmet(asked, registry, count)
+        return _default(here, allow_downgrade)
+    faults = unmet(asked, registry, here.images)
     if not faults:
         return Choice(asked, asked.recipe)
     if not allow_downgrade:
-        raise _refusal(asked, faults, registry, count)
-    return lowered(asked, registry, count)
+        raise _refusal(asked, faults, here)
+    return lowered(asked, registry, here.images)
+
+
+@dataclass(frozen=True)
+class _Here:
+    """What levels are held against.
+
+    Args:
+        registry: the installed plugins.
+        images: how many calibration images there are.
+        compression: the compression level.
+        script: changes the steps of a level.
+    """
+
+    registry: "Registry"
+    images: int
+    compression: int
+    script: "Script | None"
+
+    def level(self, optimization: int) -> Level:
+        """Return the level with the steps that the script leaves of it."""
+        plain = level(optimization, self.compression)
+        if self.script is None:
+            return plain
+        return replace(plain, steps=self.script.adapt(plain.recipe).steps)
 
 
 def _check_start(model: Model, images: int | None) -> None:
@@ -120,21 +154,21 @@ def _check_start(model: Model, images: int | None) -> None:
         )
 
 
-def _default(compression: int, registry: "Registry", images: int, allow: bool) -> Choice:
+def _default(here: _Here, allow: bool) -> Choice:
     """Return the best level that can run, and why those above it cannot."""
     reasons: list[str] = []
     for optimization in DEFAULTS:
-        found = level(optimization, compression)
-        faults = unmet(found, registry, images)
+        found = here.level(optimization)
+        faults = unmet(found, here.registry, here.images)
         if not faults:
             return _explained(Choice(found, found.recipe), reasons)
         remedies = "; ".join(fault.remedy for fault in faults)
         why = "; ".join(fault.what for fault in faults)
         reasons.append(f"Not optimization level {optimization}: {why} ({remedies}).")
-    last = level(DEFAULTS[-1], compression)
-    if not allow and unmet_by_quantizer(last, registry):
-        raise _refusal(last, unmet(last, registry, images), registry, images)
-    return _explained(lowered(last, registry, images), reasons)
+    last = here.level(DEFAULTS[-1])
+    if not allow and (here.script is not None or unmet_by_quantizer(last, here.registry)):
+        raise _refusal(last, unmet(last, here.registry, here.images), here)
+    return _explained(lowered(last, here.registry, here.images), reasons)
 
 
 def _explained(choice: Choice, reasons: list[str]) -> Choice:
@@ -142,69 +176,10 @@ def _explained(choice: Choice, reasons: list[str]) -> Choice:
     return replace(choice, recipe=replace(choice.recipe, level=record), reasons=tuple(reasons))
 
 
-def unmet(asked: Level, registry: "Registry", images: int) -> list[Unmet]:
-    """Return every need of a level that is not met here; plugins are imported only at the end."""
-    faults = list(_few_images(asked, images))
-    absent = [fault for step in asked.steps if (fault := _absent(step, registry))]
-    if faults or absent:
-        return [*absent, *faults]
-    return [fault for step in asked.steps if (fault := _broken(step, registry))]
-
-
-def missing(step: Step, registry: "Registry") -> Unmet | None:
-    """Return what keeps a step from running here: plugin, torch, or what its import says."""
-    return _absent(step, registry) or _broken(step, registry)
-
-
-def _few_images(asked: Level, images: int) -> Iterator[Unmet]:
-    if images < asked.images:
-        yield Unmet(
-            f"it needs {asked.images} calibration images, and there are {images}",
-            f"give {asked.images} with --calib-path",
-        )
-
-
-def _absent(step: Step, registry: "Registry") -> Unmet | None:
-    """Find out, without importing it, whether the step's plugin and torch are there."""
-    if step.use == "quantize":
-        return None
-    home = HOMES[step.use]
-    try:
-        registry.step(step.use)
-    except FewbitsError as error:
-        if all(record.distribution != home for record in registry.records):
-            return Unmet(f"step '{step.use}' is not installed", f"run pip install {home}")
-        return Unmet(_clause(error.message), "see `fewbits doctor`")
-    if step.use in TRAINING and find_spec("torch") is None:
-        return Unmet(
-            f"step '{step.use}' needs torch, which is not installed",
-            "run pip install 'fewbits[qft]'",
-        )
-    return None
-
-
-def _broken(step: Step, registry: "Registry") -> Unmet | None:
-    try:
-        create(step.use, step.options, registry)
-    except FewbitsError as error:
-        return Unmet(_clause(error.message), _clause(error.hint) or "see `fewbits doctor`")
-    return None
-
-
-def _clause(sentence: str) -> str:
-    return (sentence[:1].lower() + sentence[1:]).rstrip(".")
-
-
-def unmet_by_quantizer(asked: Level, registry: "Registry") -> list[Unmet]:
-    """Return what keeps a compression level from running: its quantizer."""
-    quantizers = [s for s in asked.steps if s.use in ("quantize", "mixed_precision")]
-    return [fault for step in quantizers if (fault := missing(step, registry))]
-
-
-def _refusal(asked: Level, faults: list[Unmet], registry: "Registry", images: int) -> RecipeError:
+def _refusal(asked: Level, faults: list[Unmet], here: _Here) -> RecipeError:
     """Return the error that names needs, remedies and the ways on."""
     ways = [*dict.fromkeys(f"{fault.remedy[:1].upper()}{fault.remedy[1:]}." for fault in faults)]
-    below = _highest_below(asked, registry, images)
+    below = _highest_below(asked, here)
     if below is not None:
         ways.append(f"Or take --optimization-level {below}, which can run here.")
     ways.append("Or add --allow-downgrade to go on with what is there.")
@@ -212,12 +187,12 @@ def _refusal(asked: Level, faults: list[Unmet], registry: "Registry", images: in
     return RecipeError(f"{asked.name.capitalize()} cannot run: {what}.", hint=" ".join(ways))
 
 
-def _highest_below(asked: Level, registry: "Registry", images: int) -> int | None:
+def _highest_below(asked: Level, here: _Here) -> int | None:
     for optimization in sorted(OPTIMIZATION, reverse=True):
-        if optimization < asked.optimization:
-            below = level(optimization, asked.compression)
-            if not unmet(below, registry, images):
-                return optimization
+        if optimization < asked.optimization and not unmet(
+            here.level(optimization), here.registry, here.images
+        ):
+            return optimization
     return None
 
 
@@ -243,8 +218,9 @@ def _instead(
     step: Step, fault: Unmet, asked: Level, registry: "Registry"
 ) -> tuple[Step | None, str]:
     if step.use == "mixed_precision":
-        plain = level(asked.optimization, 0).steps
-        kept = next(each for each in plain if each.use == "quantize")
+        plain = next(s for s in level(asked.optimization, 0).steps if s.use == "quantize")
+        held = {key: value for key, value in step.options.items() if key not in _BITS}
+        kept = Step("quantize", {**plain.options, **held})
         return kept, f"compression level {asked.compression} is 0, all in 8 bits: {fault.what}."
     if step.use in TRAINING and missing(UNTRAINED, registry) is None:
         return UNTRAINED, f"'{UNTRAINED.use}' takes the place of '{step.use}': {fault.what}."
@@ -252,10 +228,13 @@ def _instead(
 
 
 def _with_images(step: Step | None, images: int) -> tuple[Step | None, str]:
-    wanted = 0 if step is None else int(step.options.get(IMAGES, 0))
-    if step is None or wanted <= images:
+    if step is None:
+        return None, ""
+    over = {key: n for key in COUNTS if (n := int(step.options.get(key, 0))) > images}
+    if not over:
         return step, ""
+    wanted = max(over.values())
     if step.use in VARYING:
         return step, f"'{step.use}' varies {images} calibration images in place of {wanted}."
-    fewer = Step(step.use, {**step.options, IMAGES: images})
+    fewer = Step(step.use, {**step.options, **dict.fromkeys(over, images)})
     return fewer, f"'{step.use}' looks at {images} calibration images, not at {wanted}."

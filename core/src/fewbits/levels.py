@@ -15,13 +15,25 @@ from fewbits.recipe import Recipe, Step
 #: step → the distribution that offers it; `quantize` is the core's own.
 HOMES: Mapping[str, str] = MappingProxyType(
     {
+        "activation_clipping": "fewbits-clipping",
         "adaround": "fewbits-adaround",
+        "dead_channels": "fewbits-pruning",
         "equalization": "fewbits-equalization",
         "gptq": "fewbits-gptq",
         "ibc": "fewbits-ibc",
+        "input_conversion": "fewbits-editing",
+        "input_layout": "fewbits-editing",
+        "logits": "fewbits-editing",
         "mixed_precision": "fewbits-mixed-precision",
+        "normalization": "fewbits-editing",
+        "output_activation": "fewbits-editing",
+        "pruning": "fewbits-pruning",
         "qft": "fewbits-qft",
         "quantize": "fewbits-core",
+        "resize": "fewbits-editing",
+        "static_channels": "fewbits-pruning",
+        "tse": "fewbits-tse",
+        "weight_clipping": "fewbits-clipping",
     }
 )
 #: steps that train with torch.
@@ -30,6 +42,8 @@ TRAINING = frozenset({"adaround", "qft"})
 UNTRAINED = Step("ibc")
 #: the option that says how many images a step looks at.
 IMAGES = "dataset_size"
+#: options that say how many images a step needs.
+COUNTS = (IMAGES, "samples")
 #: steps that vary the images they have where there are fewer.
 VARYING = frozenset({"qft"})
 
@@ -86,7 +100,7 @@ class Level:
     @property
     def images(self) -> int:
         """How many calibration images it needs; 1 where any number will do."""
-        return max([1, *(int(step.options.get(IMAGES, 1)) for step in self.steps)])
+        return max([1, *(int(s.options.get(key, 1)) for s in self.steps for key in COUNTS)])
 
     @property
     def torch(self) -> bool:
@@ -96,7 +110,7 @@ class Level:
     @property
     def distributions(self) -> tuple[str, ...]:
         """What must be installed, in the order of the steps."""
-        return tuple(dict.fromkeys(HOMES[step.use] for step in self.steps))
+        return tuple(dict.fromkeys(HOMES[s.use] for s in self.steps if s.use in HOMES))
 
     def record(self, **more: Any) -> dict[str, Any]:
         """Return both numbers, JSON-able, for the provenance."""

@@ -85,7 +85,7 @@ def description(session: "Session", optimization: int, compression: int) -> dict
 
 def _missing(session: "Session", found: "Level") -> list[Any]:
     """Return what of a level's needs this machine lacks; images are not asked for."""
-    from fewbits.choosing import unmet
+    from fewbits.needs import unmet
 
     return unmet(found, session.registry, found.images)
 
