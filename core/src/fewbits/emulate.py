@@ -64,7 +64,7 @@ def to_qdq(model: Model, *, unsigned_weights: bool = False) -> ir.Model:
             dtype = np.dtype(np.int16) if name in widened else storage_type(encoding)
             _store(graph, value, encoding, dtype, unsigned=unsigned_weights)
         else:
-            _insert_qdq(graph, value, encoding)
+            insert_qdq(graph, value, encoding)
     graph.sort()
     return network
 
@@ -155,8 +155,17 @@ def _exact_in_32_bits(bias: NDArray[np.generic]) -> Encoding:
     return Encoding(32, True, scale, np.zeros(scale.shape, np.int64), 0)
 
 
-def _insert_qdq(graph: ir.Graph, value: ir.Value, encoding: Encoding) -> None:
-    """Put QuantizeLinear and DequantizeLinear behind an activation."""
+def insert_qdq(graph: ir.Graph, value: ir.Value, encoding: Encoding) -> None:
+    """Put QuantizeLinear and DequantizeLinear behind an activation, in place.
+
+    Its integers are then called `NAME.quantized`. An output of the graph keeps its name for what
+    comes out of the two.
+
+    Args:
+        graph: the graph; it must be sorted afterwards.
+        value: the activation.
+        encoding: how it is represented.
+    """
     zero_point = encoding.zero_point.astype(storage_type(encoding))
     name = str(value.name)
     leaves = value.is_graph_output()

@@ -1,6 +1,6 @@
 """Layers, edges and small edits over onnx-ir graphs; the only place that knows op attributes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -118,6 +118,13 @@ def values_by_name(graph: ir.Graph) -> dict[str, ir.Value]:
     return {str(v.name): v for v in values}
 
 
+def show(graph: ir.Graph, names: Iterable[str]) -> None:
+    """Make values outputs of a graph that are none yet, behind those that it has, in place."""
+    values = values_by_name(graph)
+    shown = [v for name in names if not (v := values[name]).is_graph_output()]
+    graph.outputs.extend(dict.fromkeys(shown))
+
+
 def readers(value: ir.Value) -> list[ir.Node]:
     """Return the nodes that read a value, each once."""
     return list(dict.fromkeys(value.consumers()))
@@ -226,6 +233,23 @@ def add_constant(graph: ir.Graph, name: str, array: NDArray[np.generic]) -> ir.V
     value.const_value = tensor
     graph.register_initializer(value)
     return value
+
+
+def only_moves(node: ir.Node) -> bool:
+    """Whether a node puts numbers elsewhere and computes none, though it may add zeros."""
+    if node.op_type == "Pad":
+        mode = node.attributes["mode"].as_string() if "mode" in node.attributes else "constant"
+        fill = constant(node.inputs[2]) if len(node.inputs) > 2 else None
+        zeros = fill is None or not np.any(fill)
+        return mode != "constant" or (zeros and all(map(_fixed, node.inputs[1:])))
+    if node.op_type == "Resize":
+        mode = node.attributes["mode"].as_string() if "mode" in node.attributes else "nearest"
+        return mode == "nearest"
+    return node.op_type in MOVING_OPS
+
+
+def _fixed(value: ir.Value | None) -> bool:
+    return value is None or constant(value) is not None
 
 
 def rank(value: ir.Value) -> int | None:

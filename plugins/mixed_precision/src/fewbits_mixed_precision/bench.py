@@ -12,11 +12,11 @@ from fewbits.interfaces import Context
 from fewbits.layermatrix import weight_shape
 from fewbits.model import Model, Precision
 from fewbits.quantizing import Calibrated, calibrate, need_mode
+from fewbits.relay import Relay
 from fewbits.runtime import Session
 
 from fewbits_mixed_precision.floor import Measured
 from fewbits_mixed_precision.options import MixedPrecisionOptions
-from fewbits_mixed_precision.relay import Relay
 from fewbits_mixed_precision.sensitivity import Judge, Sensitivity, judge, outputs_of, sensitivities
 from fewbits_mixed_precision.sizes import LOW
 from fewbits_mixed_precision.wide import wide_mode, widened

@@ -1,17 +1,18 @@
 """What each layer's bits cost at the network's outputs, that layer alone."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 
 import numpy as np
-import onnx_ir as ir
 from fewbits.data import Dataset
-from fewbits.emulate import to_qdq
-from fewbits.graph import Layer, constant, set_constant
+from fewbits.graph import Layer
 from fewbits.interfaces import Runnable
 from fewbits.layermatrix import weight_shape
 from fewbits.model import Model
+from fewbits.ongrid import put_on_grid
+from fewbits.relay import Arrays, Relay
 from numpy.typing import NDArray
 
 from fewbits_mixed_precision.measures import (
@@ -21,7 +22,6 @@ from fewbits_mixed_precision.measures import (
     noise_ratios,
     scores,
 )
-from fewbits_mixed_precision.relay import Arrays, Relay
 
 
 @dataclass(frozen=True)
@@ -135,25 +135,14 @@ def sensitivities(
         with_activations: whether what the layer writes is quantized too, not its weights alone.
     """
     for layer in chosen:
-        outputs = relay.changed(layer.name, _alone(layer, quantized, with_activations))
+        names = _tensors(layer, with_activations)
+        change = partial(put_on_grid, quantized=quantized, names=names)
+        outputs = relay.changed(layer.name, change)
         elements = prod(weight_shape(layer))
         yield Sensitivity(layer.name, elements, judge.noise(outputs), judge.loss(outputs))
 
 
-def _alone(layer: Layer, quantized: Model, activations: bool) -> Callable[[ir.Model], ir.Model]:
-    """Return the change that puts one layer onto the grids of a quantized model."""
-    held = quantized.graph.initializers
-    names = [str(value.name) for value in (layer.weight, layer.bias) if value is not None]
-
-    def change(network: ir.Model) -> ir.Model:
-        for name in names:
-            array = constant(held[name])
-            assert array is not None
-            set_constant(network.graph.initializers[name], array)
-        output = str(layer.output.name)
-        if not activations or output not in quantized.encodings:
-            return network
-        encodings = {output: quantized.encodings[output]}
-        return to_qdq(quantized.replace(network=network, encodings=encodings))
-
-    return change
+def _tensors(layer: Layer, activations: bool) -> list[str]:
+    """Name what of a layer is quantized: its constants, and what it writes if that is wanted."""
+    found = [layer.weight, layer.bias, layer.output if activations else None]
+    return [str(value.name) for value in found if value is not None]

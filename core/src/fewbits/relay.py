@@ -4,11 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import onnx_ir as ir
+from numpy.typing import NDArray
+
 from fewbits.cost import elements
 from fewbits.data import Dataset
-from fewbits.graph import constant
+from fewbits.graph import constant, show
 from fewbits.runtime import Session
-from numpy.typing import NDArray
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -54,22 +55,45 @@ class Relay:
         self._reference = reference
         self._held: list[Arrays] = [dict(each.inputs) for each in samples.batches(batch)]
 
-    def changed(self, layer: str, change: Callable[[ir.Model], ir.Model]) -> list[Arrays]:
+    def changed(
+        self, layer: str, change: Callable[[ir.Model], ir.Model], also: Sequence[str] = ()
+    ) -> list[Arrays]:
         """Return the outputs, batch by batch, with one layer changed.
 
         Args:
             layer: a node's name; not before the layer of the call before.
             change: gets a copy of the network, from the cut before that layer on, and returns
                 what is to run in its place.
+            also: further values of that to return.
         """
         self._advance(next(i for i, node in enumerate(self._nodes) if node.name == layer))
         rest = self._rest.clone()
         names = [str(value.name) for value in rest.graph.outputs]
-        session = Session(change(rest), threads=self._threads, outputs=names)
+        names += [name for name in also if name not in names]
+        network = change(rest)
+        show(network.graph, names)
+        session = Session(network, threads=self._threads, outputs=names)
         return [
             {**known, **session.run(held)}
             for held, known in zip(self._held, self._reference, strict=True)
         ]
+
+    def values(self, layer: str, names: Sequence[str]) -> list[Arrays]:
+        """Return tensors behind a layer, batch by batch, of the network as it is.
+
+        Args:
+            layer: a node's name; not before the layer of the call before.
+            names: tensors that do not depend on later layers.
+        """
+        self._advance(next(i for i, node in enumerate(self._nodes) if node.name == layer))
+        known = [name for name in names if name in self._held[0]]
+        wanted = [name for name in names if name not in known]
+        made: list[Arrays] = [{} for _ in self._held]
+        if wanted:
+            session = Session(self._between(list(self._held[0]), wanted), threads=self._threads)
+            made = [session.run(held) for held in self._held]
+        pairs = zip(self._held, made, strict=True)
+        return [{**{name: held[name] for name in known}, **more} for held, more in pairs]
 
     def _advance(self, place: int) -> None:
         """Move the cut to just before a node, if what crosses it there can be kept."""

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from fewbits.graph import constant, layers, set_constant
+from fewbits.graph import constant, layers, set_constant, show
+from fewbits.relay import Relay
 from fewbits.runtime import Session
 from fewbits.testing import toys
-from fewbits_mixed_precision.relay import Relay
 
 
 def doubled(name):
@@ -50,3 +50,22 @@ def test_what_is_kept_lets_the_nodes_before_the_layer_out():
     for layer in layers(model.graph):
         relay.changed(layer.name, look)
     assert seen == [5, 3, 1]
+
+
+@pytest.mark.parametrize("toy", ["residual", "concat", "gemm"])
+@pytest.mark.parametrize("limit", [0, 256 << 20])
+def test_values_of_the_network_as_it_is_and_of_the_changed_one(toy, limit):
+    model = toys.TOYS[toy]()
+    data = toys.calibration(model, 6)
+    names = [str(layer.output.name) for layer in layers(model.graph)]
+    whole = model.copy().network
+    show(whole.graph, names)
+    session = Session(whole, threads=1)
+    truth = [session.run(batch.inputs) for batch in data.batches(4)]
+    relay = Relay(model.network, data, truth, 4, threads=1, limit=limit)
+    for layer, name in zip(layers(model.graph), names, strict=True):
+        for found, wanted in zip(relay.values(layer.name, [name]), truth, strict=True):
+            np.testing.assert_allclose(found[name], wanted[name], rtol=1e-4, atol=1e-5)
+        change = doubled(str(layer.weight.name))
+        for found, wanted in zip(relay.changed(layer.name, change, [name]), truth, strict=True):
+            assert not np.array_equal(found[name], wanted[name])
