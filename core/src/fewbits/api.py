@@ -27,6 +27,7 @@ from fewbits.model import Model, Stage
 from fewbits.opening import Data, Steps, as_recipe, open_data, parse
 from fewbits.plugins import Registry, from_environment
 from fewbits.recipe import Recipe
+from fewbits.reference import before_samples, reference
 from fewbits.replaying import Replayed
 from fewbits.replaying import replay as run_again
 
@@ -101,7 +102,10 @@ def optimize(
     steps = _named(recipe, levels)
     if steps is not None:
         runner.check(start, steps, plugins, calibrated=calibration is not None)
-    samples = None if calibration is None else open_data(calibration, start, plugins, count)
+    samples = None
+    if calibration is not None:
+        taker = start if steps is None else before_samples(start, steps, plugins)
+        samples = open_data(calibration, taker, plugins, count)
     if steps is None:
         steps = _of_levels(start, levels, None if samples is None else len(samples), plugins)
     return runner.run(
@@ -178,14 +182,15 @@ def evaluate(
         raise UsageError(f"Models do not run on '{target}'.", hint=nearest(target, RUNS_ON))
     plugins = registry or from_environment()
     runnable = _runnable(model, target, threads, plugins)
-    dataset = open_data(data, model, plugins, count)
+    taker = model.at(Stage.PARSED) if target == "native" else model
+    dataset = open_data(data, taker, plugins, count)
     chosen = _evaluators(evaluators, target, dataset, plugins)
     return measure(
         model,
         dataset,
         chosen,
         runnable=runnable,
-        reference=_float(model, Stage.PARSED, threads) if target != "native" else None,
+        reference=_reference(model, threads, plugins) if target != "native" else None,
         batch_size=batch_size,
         progress=plugins.progress,
         threads=threads,
@@ -196,6 +201,12 @@ def _float(model: Model, stage: Stage, threads: int | None) -> Runnable:
     from fewbits.runtime import Session
 
     return Session(model.at(stage).network, threads=threads)
+
+
+def _reference(model: Model, threads: int | None, registry: Registry) -> Runnable:
+    from fewbits.runtime import Session
+
+    return Session(reference(model, registry).network, threads=threads)
 
 
 def _runnable(model: Model, target: str, threads: int | None, registry: Registry) -> Runnable:
@@ -304,5 +315,9 @@ def replay(
     """
     plugins = registry or from_environment()
     held = model if isinstance(model, Model) else load(model)
-    samples = None if calibration is None else open_data(calibration, held, plugins)
+    samples = None
+    if calibration is not None:
+        parsed = held.at(Stage.PARSED)
+        taker = before_samples(parsed, held.history[len(parsed.history) :], plugins)
+        samples = open_data(calibration, taker, plugins)
     return run_again(held, registry=plugins, calibration=samples, threads=threads)

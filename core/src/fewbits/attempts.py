@@ -17,8 +17,9 @@ from fewbits.execution import Setting
 from fewbits.interfaces import Evaluator
 from fewbits.journal import Journal
 from fewbits.levels import COMPRESSION, Level, level
-from fewbits.model import Model, Precision, Stage
+from fewbits.model import Model, Precision
 from fewbits.needs import unmet, unmet_by_quantizer
+from fewbits.reference import reference
 from fewbits.runtime import Session
 from fewbits.series import Remembering, Series
 from fewbits.tuning import Goal, Trial
@@ -156,7 +157,7 @@ class Bench:
         self._model = model
         work = None if checkpoint is None else work_of(checkpoint)
         self._series = Series(model, setting.registry, setting, work)
-        network = model.at(Stage.PARSED).network
+        network = reference(model, setting.registry).network
         self._float = Remembering(Session(network, threads=setting.threads))
         self._best: tuple[str, Model] | None = None
 

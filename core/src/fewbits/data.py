@@ -116,6 +116,21 @@ class Dataset(ABC):
         """
         return Subset(self, indices)
 
+    def fitted(self, inputs: tuple[InputSpec, ...], preprocess: Preprocess | None) -> "Dataset":
+        """Return the same samples for a network whose inputs have been edited.
+
+        Pictures are brought to what it takes now. Numbers that go in as they are stay as they
+        are: they are taken to be for the edited network. By default nothing changes.
+
+        Args:
+            inputs: what the network asks for now.
+            preprocess: how pictures become its inputs now.
+
+        Raises:
+            DataError: the samples do not fit the network.
+        """
+        return self
+
 
 class ArrayDataset(Dataset):
     """Arrays that are already in memory, one per input.
@@ -235,6 +250,11 @@ class Subset(Dataset):
                 held = [_pick(whole, slice(size, None))]
         if sum(map(len, held)):
             yield _join(held)
+
+    def fitted(self, inputs: tuple[InputSpec, ...], preprocess: Preprocess | None) -> Dataset:
+        """Return the same rows of what the parent becomes."""
+        parent = self.parent.fitted(inputs, preprocess)
+        return self if parent is self.parent else Subset(parent, self.rows)
 
     def describe(self) -> dict[str, Any]:
         """Describe the parent, the rows taken, and the digest of both."""

@@ -109,11 +109,14 @@ def evaluate(
 
     Raises:
         DataError: labels are needed and absent, or there are no samples.
-        UsageError: no evaluator, or one twice.
+        UsageError: no evaluator, or one twice; or the network's ends were edited, so that the
+            network as parsed is nothing to compare with, and no `reference` was given.
     """
     _check(dataset, evaluators)
     needed = any(e.needs_reference for e in evaluators)
     subject = _Timed(runnable or _as_parsed(model, threads))
+    if needed and reference is None:
+        _check_ends(model)
     beside = _Timed(reference or _as_parsed(model, threads)) if needed or reference else None
     totals = {e.name: e.accumulator() for e in evaluators}
     floats = {
@@ -173,6 +176,16 @@ def _check(dataset: Dataset, evaluators: Sequence[Evaluator]) -> None:
             f"{', '.join(needing)} needs labels, and the data has none.",
             hint="Add labels.csv to the folder or an array 'labels' to the npz, or evaluate"
             " fidelity, which needs none.",
+        )
+
+
+def _check_ends(model: Model) -> None:
+    edits = [record.use for record in model.history if record.edits]
+    if edits:
+        raise UsageError(
+            f"{model.name} has other inputs or outputs than the network as parsed, since step"
+            f" '{edits[0]}'.",
+            hint="Give as reference a session of fewbits.reference.reference(model, registry).",
         )
 
 

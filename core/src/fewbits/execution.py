@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fewbits import archive, masks
-from fewbits.data import Dataset, parted
+from fewbits.data import Dataset, input_specs_of, parted
 from fewbits.errors import PluginError, UsageError
 from fewbits.history import from_dict, to_dict
 from fewbits.interfaces import Context, Result, Target
@@ -59,6 +59,18 @@ class Setting:
             data["held_out"] = self.holds_out
         object.__setattr__(self, "data", data)
 
+    def fitting(self, model: Model) -> "Setting":
+        """Return the setting with the samples as a model takes them whose inputs were edited.
+
+        Raises:
+            DataError: the samples do not fit the model.
+        """
+        edited = any(record.edits == "inputs" for record in model.history)
+        if self.calibration is None or not edited:
+            return self
+        fitted = self.calibration.fitted(input_specs_of(model), model.preprocess)
+        return self if fitted is self.calibration else replace(self, calibration=fitted)
+
 
 def generator(model: Model, use: str, seed: int) -> np.random.Generator:
     """Return a step's own generator.
@@ -83,6 +95,8 @@ def perform(model: Model, planned: Planned, setting: Setting, *, work: Path | No
         PluginError: the step changed its input or does not tell the truth about it.
         FewbitsError: whatever the step raises on purpose.
     """
+    edits = planned.algorithm.edits
+    setting = setting if edits else setting.fitting(model)
     before = archive.content(model)
     start = time.perf_counter()
     result = _apply(model, planned, _context(model, planned, setting, work))
@@ -105,12 +119,15 @@ def perform(model: Model, planned: Planned, setting: Setting, *, work: Path | No
         seconds=seconds,
         report=result.report,
         level=setting.level,
+        edits=edits,
     )
     return out.replace(history=(*model.history, _plain(record)))
 
 
 def _context(model: Model, planned: Planned, setting: Setting, work: Path | None) -> Context:
     calibration, held_out = setting.calibration, None
+    if planned.algorithm.edits:  # The samples may be for what the network takes afterwards.
+        calibration = None
     if calibration is not None:
         calibration, held_out = parted(calibration, setting.holds_out)
     return Context(

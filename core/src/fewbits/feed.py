@@ -95,6 +95,20 @@ class FeedDataset(FileDataset):
             labels = None if self.labels is None else self.labels[start : start + size]
             yield Batch({name: feed.read(rows) for name, feed in self.feeds.items()}, labels)
 
+    def reopened(self, request: Request) -> "FeedDataset":
+        """Return the same arrays, checked against other inputs.
+
+        Raises:
+            DataError: they do not fit.
+        """
+        other = super().reopened(request)
+        specs = {spec.name: spec for spec in request.inputs}
+        other.feeds = {
+            name: feed(specs[name], held.array, held.where, request.preprocess)
+            for name, held in self.feeds.items()
+        }
+        return other
+
     def content_digest(self) -> str:
         """Hash each array's name, type, shape and the bytes of the samples."""
         digest = hashlib.sha256()

@@ -3,13 +3,15 @@
 import copy
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fewbits.data import Dataset, Request, checked_rows
+from fewbits.data import Dataset, InputSpec, Request, checked_rows
+from fewbits.preprocess import Preprocess
 
 SourceT = TypeVar("SourceT", bound="FileDataset")
 
@@ -58,6 +60,23 @@ class FileDataset(Dataset):
         part.rows = self.rows[chosen]
         part.labels = None if self.labels is None else self.labels[chosen]
         return part
+
+    def fitted(
+        self: SourceT, inputs: tuple[InputSpec, ...], preprocess: Preprocess | None
+    ) -> SourceT:
+        """Return the same samples, made from the same files for other inputs.
+
+        Raises:
+            DataError: they do not fit these inputs.
+        """
+        request = replace(self.request, inputs=inputs, preprocess=preprocess)
+        return self if request == self.request else self.reopened(request)
+
+    def reopened(self: SourceT, request: Request) -> SourceT:
+        """Return a copy for another request of the same path; override it to check the fit."""
+        other = copy.copy(self)
+        other.request = request
+        return other
 
     def describe(self) -> dict[str, Any]:
         """Return path, count, reader, preprocess and digest; rows where they are not the first."""

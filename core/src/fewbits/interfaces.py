@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 
@@ -135,9 +135,15 @@ class Algorithm(Configurable, ABC):
     `requires` names the modules that it imports only when it runs, each with what installs it; a
     recipe with such a step is refused before anything runs where one is missing. `holds_out` is
     the number of samples it wants to judge by, which no step of the run is to calibrate on.
+
+    `edits` is for a step that changes on purpose what goes in (`inputs`: sizes, layout, range,
+    and `model.preprocess` with them) or what comes out (`outputs`); names stay. It gets no
+    calibration data. Whatever such a model is compared with gets the same edit
+    (`fewbits.reference`), so it must depend on its options and the model alone.
     """
 
     stage: ClassVar[Stage] = Stage.OPTIMIZED
+    edits: ClassVar[Literal["", "inputs", "outputs"]] = ""
     needs_calibration: bool = False
     float_tolerance: float | None = None
     requires: ClassVar[Mapping[str, str]] = {}

@@ -57,6 +57,7 @@ def plan(
     created = tuple(create(step.use, step.options, registry) for step in recipe.steps)
     planned = _settled(created, registry)
     check_order(model.stage, planned)
+    _check_edits(planned)
     for each in planned:
         _check_modules(each)
         if each.algorithm.needs_calibration and not calibrated:
@@ -123,6 +124,22 @@ def check_order(stage: Stage, planned: Iterable[Planned]) -> None:
             again = " Or begin again from the parsed stage: --restart." if start is stage else ""
             raise RecipeError(f"Step '{each.step.use}' {fault}.", hint=hint + again)
         stage = each.algorithm.stage
+
+
+def _check_edits(planned: Iterable[Planned]) -> None:
+    """Check that what the network takes is settled before a step may use samples.
+
+    Numbers that go in as they are would be for one of the two networks only.
+    """
+    before = ""
+    for each in planned:
+        if before and each.algorithm.edits == "inputs":
+            raise RecipeError(
+                f"Step '{each.step.use}' changes what the network takes, and stands behind step"
+                f" '{before}', which may have used samples of it.",
+                hint=f"Put '{each.step.use}' first.",
+            )
+        before = before or ("" if each.algorithm.edits else each.step.use)
 
 
 def _misplaced(planned: Planned, stage: Stage) -> tuple[str, str]:

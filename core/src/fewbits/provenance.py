@@ -57,6 +57,8 @@ class StepRecord:
         report: what the step said.
         level: the levels that the recipe stood for, and what was lowered; empty if its steps were
             named.
+        edits: which end of the network the step changed on purpose, `inputs` or `outputs`; empty
+            for all others.
     """
 
     use: str
@@ -71,3 +73,4 @@ class StepRecord:
     seconds: float
     report: Report
     level: Mapping[str, Any] = field(default_factory=dict)
+    edits: str = ""

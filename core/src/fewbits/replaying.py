@@ -1,5 +1,6 @@
 """Runs a model's history again from the parsed network and compares the digests."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from fewbits.execution import Setting, perform
 from fewbits.model import Model, Stage
 from fewbits.planning import create
 from fewbits.provenance import StepRecord
+from fewbits.reference import is_edited
 
 if TYPE_CHECKING:
     from fewbits.plugins import Registry
@@ -35,18 +37,71 @@ class Replayed:
     note: str = ""
 
 
+class Samples:
+    """The samples of a history: those given, or opened again from where they were.
+
+    Args:
+        records: the history.
+        registry: where the readers are.
+        given: the samples; None to open them again.
+
+    Raises:
+        DataError: the steps were not all made with the same samples.
+    """
+
+    def __init__(
+        self, records: Iterable[StepRecord], registry: "Registry", given: Dataset | None
+    ) -> None:
+        self._digests = {record.data.get("digest") for record in records if record.data}
+        self._registry = registry
+        self._given = given
+        self._checked: Dataset | None = None
+        if len(self._digests) > 1:
+            raise _other_samples()
+
+    def of(self, record: StepRecord, model: Model) -> Dataset | None:
+        """Return what a step used; None for one that had none, or edits the network's ends.
+
+        Raises:
+            DataError: they cannot be opened again, or are not those written down.
+        """
+        if not record.data or record.edits:
+            return None
+        if self._checked is None:
+            specs = input_specs_of(model)
+            dataset = self._given or reopen(record.data, specs, registry=self._registry)
+            if {dataset.describe().get("digest")} != self._digests:
+                raise _other_samples()
+            self._checked = dataset
+        return self._checked
+
+    def for_compiler(self, model: Model) -> Dataset | None:
+        """Return the samples as a model takes them that is compiled; None if there are none."""
+        held = self._checked or self._given
+        if held is None or not is_edited(model):
+            return held
+        return held.fitted(input_specs_of(model), model.preprocess)
+
+
+def _other_samples() -> DataError:
+    return DataError(
+        "The calibration data is not what the model was made with: digests differ.",
+        hint="Give the same data in the same order and number.",
+    )
+
+
 @dataclass(frozen=True)
 class Setup:
     """What every step that is run again gets.
 
     Args:
         registry: where the components are.
-        calibration: the samples, or None.
+        calibration: the samples, opened when a step first asks for them.
         threads: how many threads to use; None lets the runtime choose.
     """
 
     registry: "Registry"
-    calibration: Dataset | None
+    calibration: Samples
     threads: int | None
 
 
@@ -74,7 +129,7 @@ def replay(
     """
     held = model.at(Stage.PARSED)
     start, compiled = len(held.history), _first_compilation(model)
-    data = _calibration(model.history[start:], held, registry, calibration)
+    samples = Samples(model.history[start:], registry, calibration)
     results: list[Replayed] = []
     for index, record in enumerate(model.history[start:], start):
         stopped = next((r.use for r in results if not r.actual), "")
@@ -83,7 +138,7 @@ def replay(
             results.append(Replayed(record.use, record.output_digest, "", False, note))
             continue
         again = _compile_again if index >= compiled else _again
-        held, result = again(held, record, Setup(registry, data, threads))
+        held, result = again(held, record, Setup(registry, samples, threads))
         results.append(result)
     return results
 
@@ -95,22 +150,6 @@ def _first_compilation(model: Model) -> int:
     return len(model.history)
 
 
-def _calibration(
-    records: tuple[StepRecord, ...], parsed: Model, registry: "Registry", given: Dataset | None
-) -> Dataset | None:
-    described = [record.data for record in records if record.data]
-    if not described:
-        return given
-    dataset = given or reopen(described[0], input_specs_of(parsed), registry=registry)
-    digest = dataset.describe().get("digest")
-    if any(data.get("digest") != digest for data in described):
-        raise DataError(
-            "The calibration data is not what the model was made with: digests differ.",
-            hint="Give the same data in the same order and number.",
-        )
-    return dataset
-
-
 def _again(model: Model, record: StepRecord, setup: Setup) -> tuple[Model, Replayed]:
     try:
         planned = create(record.use, record.options, setup.registry)
@@ -120,7 +159,7 @@ def _again(model: Model, record: StepRecord, setup: Setup) -> tuple[Model, Repla
     setting = Setting(
         setup.registry,
         target,
-        setup.calibration if record.data else None,
+        setup.calibration.of(record, model),
         record.seed,
         setup.threads,
         int(record.data.get("batch_size", 8)),
@@ -139,7 +178,7 @@ def _compile_again(model: Model, record: StepRecord, setup: Setup) -> tuple[Mode
     out, _ = compile_model(
         model,
         target,
-        calibration=setup.calibration,
+        calibration=setup.calibration.for_compiler(model),
         distribution=origin.distribution,
         version=origin.version,
     )

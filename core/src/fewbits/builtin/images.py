@@ -109,6 +109,17 @@ class ImageDataset(FileDataset):
         finally:
             arrays.close()
 
+    def reopened(self, request: Request) -> "ImageDataset":
+        """Return the same pictures for another input or preprocessing.
+
+        Raises:
+            DataError: there is more than one input, no preprocessing, or another size.
+        """
+        other = super().reopened(request)
+        other.preprocess = _said(request)
+        _check_size(request.path, other.preprocess, _one_input(request))
+        return other
+
     def content_digest(self) -> str:
         """Hash names and files' bytes; files that were decoded before are not read again."""
         digest = hashlib.sha256()
