@@ -18,3 +18,16 @@ def targets() -> list[Component]:
         )
         for device in DEVICES
     ]
+
+
+@hookimpl
+def algorithms() -> list[Component]:
+    """Offer the step that keeps a model script's lines for the compiler."""
+    return [
+        Component(
+            "algorithm",
+            "hailo_script",
+            "Keeps what a Hailo model script says to the compiler alone",
+            "fewbits_hailo.script.step:HailoScript",
+        )
+    ]

@@ -1,0 +1,1 @@
+"""Model scripts (`.alls`): grammar, commands, and what they come to here."""

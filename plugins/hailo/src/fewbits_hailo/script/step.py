@@ -1,0 +1,55 @@
+"""The step `hailo_script`: what a model script says to the compiler alone, kept with the model."""
+
+from fewbits.interfaces import Algorithm, Context, Result
+from fewbits.model import Model, Stage
+from fewbits.options import Options
+from fewbits.provenance import Report
+from pydantic import Field
+
+NAME = "hailo_script"
+
+
+class HailoScriptOptions(Options):
+    """Options of `hailo_script`."""
+
+    lines: tuple[str, ...] = Field(
+        (), description="Lines of a model script for Hailo's compiler, in order."
+    )
+    source: str = Field("", description="The whole script as it was written.")
+
+
+class HailoScript(Algorithm):
+    """Keeps what a model script says to Hailo's compiler; the network stays as it is.
+
+    `compile` hands the lines over. They stand in the history, so that a replay needs no script.
+    """
+
+    name = NAME
+    stage = Stage.OPTIMIZED
+    float_tolerance = 0.0
+    Options = HailoScriptOptions
+
+    def apply(self, model: Model, context: Context) -> Result:
+        """Return the model unchanged."""
+        count = len(self.options.lines)
+        said = f"{count} line{'' if count == 1 else 's'} for Hailo's compiler"
+        report = Report(False, said if count else "nothing is for Hailo's compiler alone")
+        return Result(model.advance(self.stage), report)
+
+
+def handover_lines(model: Model) -> tuple[str, ...]:
+    """Return the script lines that Hailo's compiler is to get, in order.
+
+    They are those that change nothing here: placement, resources, post-processing, and what the
+    compiler's own quantization has and fewbits has not (bias modes, negative exponents). What
+    became a step here is not among them: precision modes stand in `model.precisions`, edits and
+    normalization in the graph. Of several scripts the last one holds.
+    """
+    records = [record for record in model.history if record.use == NAME]
+    return tuple(map(str, records[-1].options.get("lines", ()))) if records else ()
+
+
+def source_of(model: Model) -> str:
+    """Return the script that the model was made with, as it was written; empty for none."""
+    records = [record for record in model.history if record.use == NAME]
+    return str(records[-1].options.get("source", "")) if records else ""
