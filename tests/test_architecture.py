@@ -25,7 +25,7 @@ FLOORS = {
     "fewbits.levels": 1,
     "fewbits.plugins": 1,
     "fewbits.runner": 2,
-    "fewbits.reference": 2,
+    "fewbits.edits": 2,
     "fewbits.replaying": 2,
     "fewbits.compiling": 2,
     "fewbits.planning": 2,

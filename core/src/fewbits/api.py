@@ -19,6 +19,7 @@ from fewbits.atomic import write_bytes
 from fewbits.choosing import choose
 from fewbits.compiling import compile_model, quantized
 from fewbits.data import Dataset
+from fewbits.edits import before_samples, float_counterpart
 from fewbits.errors import UsageError, nearest
 from fewbits.evaluation import Evaluation
 from fewbits.evaluation import evaluate as measure
@@ -27,7 +28,6 @@ from fewbits.model import Model, Stage
 from fewbits.opening import Data, Steps, as_recipe, open_data, parse
 from fewbits.plugins import Registry, from_environment
 from fewbits.recipe import Recipe
-from fewbits.reference import before_samples, reference
 from fewbits.replaying import Replayed
 from fewbits.replaying import replay as run_again
 
@@ -206,7 +206,7 @@ def _float(model: Model, stage: Stage, threads: int | None) -> Runnable:
 def _reference(model: Model, threads: int | None, registry: Registry) -> Runnable:
     from fewbits.runtime import Session
 
-    return Session(reference(model, registry).network, threads=threads)
+    return Session(float_counterpart(model, registry).network, threads=threads)
 
 
 def _runnable(model: Model, target: str, threads: int | None, registry: Registry) -> Runnable:

@@ -11,6 +11,7 @@ from fewbits import archive
 from fewbits.choosing import choose
 from fewbits.cost import cost
 from fewbits.data import Dataset
+from fewbits.edits import float_counterpart
 from fewbits.errors import FewbitsError, RecipeError
 from fewbits.evaluation import Evaluation, evaluate
 from fewbits.execution import Setting
@@ -19,7 +20,6 @@ from fewbits.journal import Journal
 from fewbits.levels import COMPRESSION, Level, level
 from fewbits.model import Model, Precision
 from fewbits.needs import unmet, unmet_by_quantizer
-from fewbits.reference import reference
 from fewbits.runtime import Session
 from fewbits.series import Remembering, Series
 from fewbits.tuning import Goal, Trial
@@ -157,7 +157,7 @@ class Bench:
         self._model = model
         work = None if checkpoint is None else work_of(checkpoint)
         self._series = Series(model, setting.registry, setting, work)
-        network = reference(model, setting.registry).network
+        network = float_counterpart(model, setting.registry).network
         self._float = Remembering(Session(network, threads=setting.threads))
         self._best: tuple[str, Model] | None = None
 

@@ -185,7 +185,7 @@ def _check_ends(model: Model) -> None:
         raise UsageError(
             f"{model.name} has other inputs or outputs than the network as parsed, since step"
             f" '{edits[0]}'.",
-            hint="Give as reference a session of fewbits.reference.reference(model, registry).",
+            hint="Give as reference a session of fewbits.edits.float_counterpart(model, registry).",
         )
 
 

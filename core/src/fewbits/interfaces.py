@@ -139,7 +139,7 @@ class Algorithm(Configurable, ABC):
     `edits` is for a step that changes on purpose what goes in (`inputs`: sizes, layout, range,
     and `model.preprocess` with them) or what comes out (`outputs`); names stay. It gets no
     calibration data. Whatever such a model is compared with gets the same edit
-    (`fewbits.reference`), so it must depend on its options and the model alone.
+    (`fewbits.edits`), so it must depend on its options and the model alone.
     """
 
     stage: ClassVar[Stage] = Stage.OPTIMIZED

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from fewbits.compiling import FILE_DIGEST, compile_model
 from fewbits.data import Dataset, input_specs_of
 from fewbits.datasource import reopen
+from fewbits.edits import is_edited
 from fewbits.errors import DataError, FewbitsError, PluginError, RecipeError
 from fewbits.execution import Setting, perform
 from fewbits.model import Model, Stage
 from fewbits.planning import create
 from fewbits.provenance import StepRecord
-from fewbits.reference import is_edited
 
 if TYPE_CHECKING:
     from fewbits.plugins import Registry
