@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 class Script(ABC):
     """What an optimization script of another tool comes to for one model.
 
-    `optimization_level` and `compression_level` are what it names, None where it names none;
-    `warnings` are the lines that were left out because the user asked for leniency.
+    `optimization_level`, `compression_level` and `seed` are what it names, None where it names
+    none; `warnings` are the lines that were left out because the user asked for leniency.
     """
 
     optimization_level: int | None = None
     compression_level: int | None = None
+    seed: int | None = None
     warnings: Sequence[str] = ()
 
     @abstractmethod
