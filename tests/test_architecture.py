@@ -44,6 +44,7 @@ FLOORS = {
 }
 #: what `interfaces` may stand on.
 WORDS = {
+    "colours",
     "component",
     "configurable",
     "data",

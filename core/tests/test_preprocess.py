@@ -75,9 +75,10 @@ VALUES = st.lists(NUMBER, min_size=1, max_size=3).map(tuple)
         Preprocess,
         resize=SIDE,
         crop=SIDE,
+        stretch=st.none() | st.tuples(st.integers(1, 999), st.integers(1, 999)),
         mean=VALUES,
         std=VALUES.filter(lambda values: 0.0 not in values),
-        channels=st.sampled_from(["RGB", "BGR", "GRAY"]),
+        channels=st.sampled_from(["RGB", "BGR", "GRAY", "NV12", "YUY2"]),
         layout=st.sampled_from(["NCHW", "NHWC"]),
         interpolation=st.sampled_from(["bicubic", "bilinear", "nearest", "area"]),
     )

@@ -184,7 +184,7 @@ def _from_pictures(
     raw: NDArray[np.uint8], preprocess: Preprocess, where: str
 ) -> NDArray[np.float32]:
     """Preprocess uint8 `(batch, height, width, channels)`; all at once unless they change size."""
-    if preprocess.resize is None and preprocess.crop is None:
+    if preprocess.keeps_size:
         return preprocess.normalize(raw, where)
     pixels = [preprocess.pixels(from_pixels(picture), where) for picture in raw]
     return preprocess.normalize(np.stack(pixels), where)

@@ -8,14 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
+from fewbits.colours import Channels, form, order_channels
 from fewbits.errors import DataError, RecipeError
 from fewbits.options import Options, build
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-#: Fixed-point weights of R, G, B in the grey value (ITU-R BT.601), as Pillow has them, over 2^16.
-LUMA = (19595, 38470, 7471)
 
 EXAMPLE = "resize=256,crop=224,mean=127,std=128"
 
@@ -34,14 +32,21 @@ class Preprocess(Options):
     crop: int | tuple[int, int] | None = Field(
         default=None, description="Side of the centre crop in pixels, or [height, width]."
     )
+    stretch: tuple[int, int] | None = Field(
+        default=None,
+        description="[height, width] that the picture is brought to last, whatever its"
+        " proportions: for networks that shrink their input themselves.",
+    )
     mean: tuple[float, ...] = Field(
         default=(0.0,), description="Subtracted per channel, in pixel units."
     )
     std: tuple[float, ...] = Field(
         default=(1.0,), description="Divided by per channel, in pixel units."
     )
-    channels: Literal["RGB", "BGR", "GRAY"] = Field(
-        default="RGB", description="Order of the channels."
+    channels: Channels = Field(
+        default="RGB",
+        description="Order of the channels; RGBX, YUV, NV12, NV21, I420 and YUY2 for networks that"
+        " take pictures as cameras give them.",
     )
     layout: Literal["NCHW", "NHWC"] = Field(
         default="NCHW", description="Layout of the network's input."
@@ -50,7 +55,7 @@ class Preprocess(Options):
         default="bicubic", description="Filter of the resize."
     )
 
-    @field_validator("resize", "crop", mode="before")
+    @field_validator("resize", "crop", "stretch", mode="before")
     @classmethod
     def _side(cls, value: Any) -> Any:
         sides = value if isinstance(value, list | tuple) else (value,)
@@ -92,11 +97,26 @@ class Preprocess(Options):
         )
 
     @property
+    def keeps_size(self) -> bool:
+        """Whether pictures keep the size that they come in."""
+        return self.resize is None and self.crop is None and self.stretch is None
+
+    @property
     def size(self) -> tuple[int, int] | None:
-        """Height and width of every result, or None where they follow from the picture."""
+        """Height and width of every picture, or None where they follow from the picture."""
+        if self.stretch is not None:
+            return self.stretch
         if self.crop is not None:
             return _pair(self.crop)
         return self.resize if isinstance(self.resize, tuple) else None
+
+    @property
+    def shape(self) -> tuple[int, int, int] | None:
+        """Shape of every result in its layout, or None where it follows from the picture."""
+        if self.size is None:
+            return None
+        height, width, depth = form(self.channels, *self.size)
+        return (depth, height, width) if self.layout == "NCHW" else (height, width, depth)
 
     def apply(self, image: "Image", name: str = "the picture") -> NDArray[np.float32]:
         """Turn a decoded picture into the network's input.
@@ -114,7 +134,7 @@ class Preprocess(Options):
         return self.normalize(self.pixels(image, name), name)
 
     def pixels(self, image: "Image", name: str = "the picture") -> NDArray[np.uint8]:
-        """Make grey if asked, resize and crop; red, green and blue are not yet reordered.
+        """Make grey if asked, resize, crop, stretch; red, green and blue are not yet reordered.
 
         Returns:
             uint8 `(height, width, channels)`.
@@ -130,6 +150,8 @@ class Preprocess(Options):
             image = resize(image, self.resize, self.interpolation)
         if self.crop is not None:
             image = centre_crop(image, _pair(self.crop), name)
+        if self.stretch is not None:
+            image = resize(image, self.stretch, self.interpolation)
         pixels = np.asarray(image)
         return pixels[..., None] if pixels.ndim == 2 else pixels
 
@@ -193,36 +215,6 @@ def parse_preprocess(text: str) -> Preprocess:
             )
         options[key] = _read(value)
     return build(Preprocess, options, owner="preprocess")
-
-
-def order_channels(
-    pixels: NDArray[np.uint8], channels: str, name: str = "the picture"
-) -> NDArray[np.uint8]:
-    """Bring RGB or grey pixels into the order asked for.
-
-    Args:
-        pixels: uint8 `(..., channels)`; three channels are red, green, blue.
-        channels: RGB, BGR or GRAY.
-        name: where they come from, for messages.
-
-    Returns:
-        uint8; for GRAY `(..., 1)` with Pillow's weights of red, green and blue.
-
-    Raises:
-        DataError: BGR or GRAY is asked of pixels that are not RGB.
-    """
-    depth = pixels.shape[-1]
-    if channels == "RGB" or (channels == "GRAY" and depth == 1):
-        return pixels
-    if depth != 3:
-        raise DataError(
-            f"{name} has {depth} channels, and channels={channels} needs red, green and blue.",
-            hint="Leave channels out of --preprocess to use them as they are.",
-        )
-    if channels == "BGR":
-        return pixels[..., ::-1]
-    grey = pixels.astype(np.uint32) @ np.asarray(LUMA, np.uint32)
-    return ((grey + 0x8000) >> 16).astype(np.uint8)[..., None]
 
 
 def _pair(side: int | tuple[int, int]) -> tuple[int, int]:

@@ -183,12 +183,9 @@ def _said(request: Request) -> Preprocess:
 
 def _check_size(path: str, preprocess: Preprocess, spec: InputSpec) -> None:
     """Compare before anything is read, where the preprocessing alone fixes the size."""
-    if preprocess.size is None or len(spec.shape) != 4:
+    shape = preprocess.shape
+    if shape is None or len(spec.shape) != 4:
         return
-    depth = 1 if preprocess.channels == "GRAY" else 3
-    height, width = preprocess.size
-    nchw = preprocess.layout == "NCHW"
-    shape = (depth, height, width) if nchw else (height, width, depth)
     if not spec.fits((1, *shape)):
         raise _misfit(f"Every picture in {path}", shape, spec)
 
