@@ -15,6 +15,37 @@ from fewbits.model import Model, Precision
 
 
 @dataclass(frozen=True)
+class Arithmetic:
+    """How a device without float computes; `fewbits.integer.rules` states the rules.
+
+    Args:
+        multiplier_bits: mantissa of the multiplier that brings an accumulator onto the output's
+            grid, `m · 2^−shift`; at most 24.
+        factor_bits: of the integers by which the two sides of a sum are weighted; at most 12.
+        exponential_bits: of the exponentials that a softmax adds up.
+        zero_point_first: whether an input is `round(x / s + z)` instead of `round(x / s) + z`.
+    """
+
+    multiplier_bits: int = 24
+    factor_bits: int = 12
+    exponential_bits: int = 15
+    zero_point_first: bool = False
+
+
+@dataclass(frozen=True)
+class ShiftLimits:
+    """Which multipliers `s_w · s_a / s_out = m · 2^−shift`, `0.5 ≤ m < 1`, a device can apply.
+
+    Args:
+        left: how far a result may be shifted left, `−shift`, by bits of the output's data.
+        spread: how far the shifts of one layer's channels may lie apart.
+    """
+
+    left: Mapping[int, int]
+    spread: int
+
+
+@dataclass(frozen=True)
 class TargetSpec:
     """What a target can represent and run; all that steps may ask of a device.
 
@@ -31,6 +62,10 @@ class TargetSpec:
         float_ops: whether other ops may run in float between quantized tensors.
         float_outputs: weighted ops that may write a graph output in float from the accumulator.
         bias_bits: width of the bias and of the accumulator at 8-bit activations.
+        wide_bits: how many of 16 bits an activation uses.
+        arithmetic: how it computes if it computes in integers alone; None if in ONNX Runtime's
+            way, as `docs/numerics.md` has it.
+        shifts: limits of its requantization; None if there are none.
     """
 
     precisions: frozenset[Precision]
@@ -44,6 +79,9 @@ class TargetSpec:
     float_ops: bool = True
     float_outputs: frozenset[str] = frozenset()
     bias_bits: int = 32
+    wide_bits: int = 16
+    arithmetic: Arithmetic | None = None
+    shifts: ShiftLimits | None = None
 
 
 class Runnable(ABC):
@@ -52,6 +90,9 @@ class Runnable(ABC):
     @abstractmethod
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Return output name → array for a batch of inputs."""
+
+    def close(self) -> None:  # noqa: B027 - most hold nothing
+        """Give back what it holds, such as a device; it cannot run afterwards."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +117,8 @@ class Target(Configurable, ABC):
 
     spec: ClassVar[TargetSpec]
     suffix: ClassVar[str]
+    #: whether its own compiler calibrates again, so that `compile` and `bundle` need samples.
+    needs_calibration: ClassVar[bool] = False
 
     @abstractmethod
     def check(self, model: Model) -> Sequence[Finding]:
@@ -96,6 +139,13 @@ class Target(Configurable, ABC):
     @abstractmethod
     def emulator(self, model: Model, threads: int | None = None) -> Runnable:
         """Return a runnable with the device's numerics; `model` is at stage `quantized`."""
+
+    def need_compiler(self) -> None:
+        """See, before any work, that what `compile` needs is on this machine; by default all is.
+
+        Raises:
+            TargetError: something is missing; the hint says what to do.
+        """
 
     @abstractmethod
     def compile(self, model: Model, calibration: Dataset | None = None) -> bytes:
@@ -132,8 +182,9 @@ class Target(Configurable, ABC):
         """Return a runnable that runs the compiled model on the device itself.
 
         Args:
-            model: at stage `compiled`.
-            executable: the file that `compile` wrote; None where the target finds it by itself.
+            model: at stage `quantized` or `compiled`.
+            executable: the file that was compiled, here or elsewhere; None where the target
+                finds it by itself.
 
         Raises:
             TargetError: there is no such device or no library for it; says what is missing.

@@ -6,18 +6,34 @@ from typing import ClassVar
 
 from fewbits.data import Dataset
 from fewbits.emulate import to_qdq
-from fewbits.errors import TargetError
 from fewbits.interfaces import Finding, Runnable, Target, TargetSpec
 from fewbits.model import Model, Precision
+from fewbits.options import Options
 from fewbits.runtime import Session
+from pydantic import Field
 
 from fewbits_hailo.devices import Device, device_called
+from fewbits_hailo.dfc import compile_here, need_compiler, write_bundle
+from fewbits_hailo.hardware import HardwareRunner
+from fewbits_hailo.layernames import layer_names
+
+
+class HailoOptions(Options):
+    """Options of every Hailo target."""
+
+    har: Path | None = Field(
+        None,
+        exclude=True,
+        description="Where the compiler's own archive is kept when a HEF is made.",
+    )
 
 
 class HailoTarget(Target):
     """A Hailo device; the subclasses below differ in their row of the table only."""
 
     suffix = ".hef"
+    Options = HailoOptions
+    needs_calibration = True
     row: ClassVar[Device]
     spec = TargetSpec(
         precisions=frozenset(map(Precision.parse, ("a8_w8", "a8_w4", "a16_w16"))),
@@ -37,26 +53,27 @@ class HailoTarget(Target):
         """Return the model with the device's numerics, on this machine's processor."""
         return Session(to_qdq(model), threads=threads)
 
+    def need_compiler(self) -> None:
+        """Raise TargetError unless Hailo's Dataflow Compiler is installed on this machine."""
+        need_compiler(self.name)
+
     def compile(self, model: Model, calibration: Dataset | None = None) -> bytes:
         """Return the HEF that Hailo's Dataflow Compiler makes of the model."""
-        raise TargetError(
-            f"{self.name} is compiled for by Hailo's Dataflow Compiler, which is not joined yet.",
-            hint="Measure the model on the emulator: fewbits eval --target emulator.",
-        )
+        return compile_here(model, self.name, calibration, self.options.har)
 
     def bundle(
         self, model: Model, folder: Path, calibration: Dataset | None = None
     ) -> Sequence[Path]:
         """Write what a machine with the Dataflow Compiler needs to make the HEF."""
-        return super().bundle(model, folder, calibration)
+        return write_bundle(model, self.name, calibration, folder)
 
     def device(self, model: Model, executable: Path | None = None) -> Runnable:
         """Return a runnable that runs the HEF on the device."""
-        return super().device(model, executable)
+        return HardwareRunner(model, executable, self.name)
 
     def layer_names(self, model: Model) -> Mapping[str, str]:
         """Return node name → the Dataflow Compiler's name of the layer."""
-        return {}
+        return layer_names(model)
 
 
 class Hailo8(HailoTarget, device="hailo8"):
