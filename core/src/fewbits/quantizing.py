@@ -1,20 +1,20 @@
 """Uniform grids for a whole network: statistics once, then any choice of precision modes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-import onnx_ir as ir
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from fewbits.calibration import TensorStatistics, collect
 from fewbits.cost import work
-from fewbits.errors import RecipeError, TargetError, nearest
+from fewbits.data import take
+from fewbits.errors import TargetError
 from fewbits.graph import Layer, ensure_bias, flatten_biases, layers, unshare_constants
 from fewbits.interfaces import Context
 from fewbits.layerquant import quantize_layer
 from fewbits.model import Encoding, Model, Precision, Stage
+from fewbits.modes import Range, forced_ranges, node_modes, port_modes
 from fewbits.numerics import encoding_from_range
 from fewbits.options import Options
 from fewbits.placement import Placement, place, resolve
@@ -30,7 +30,18 @@ class GridOptions(Options):
     )
     layers: Mapping[str, str] = Field(
         default_factory=dict,
-        description="Precision mode of single layers: name or glob → mode; the last match holds.",
+        description="Precision mode of single layers: name or glob → mode; the last match holds. "
+        "An input or output of the network by its name, too.",
+    )
+    ranges: Mapping[str, tuple[float, float]] = Field(
+        default_factory=dict,
+        description="Range of what single layers write, in place of what calibration finds: name "
+        "or glob, input or output of the network → [lowest, highest].",
+    )
+    samples: int | None = Field(
+        default=None,
+        ge=1,
+        description="Calibration samples to take statistics of, from the start; all by default.",
     )
     weights: Literal["target", "per_channel", "per_tensor"] = Field(
         "target",
@@ -50,6 +61,14 @@ class GridOptions(Options):
         description="Add to each bias the mean shift that rounding the layer's weights causes.",
     )
 
+    @field_validator("ranges")
+    @classmethod
+    def _rising(cls, value: Mapping[str, Range]) -> Mapping[str, Range]:
+        for name, (low, high) in value.items():
+            if not low < high:
+                raise ValueError(f"the range of '{name}' must rise")
+        return value
+
 
 @dataclass(frozen=True)
 class Calibrated:
@@ -63,6 +82,8 @@ class Calibrated:
         statistics: of every tensor with a range of its own, and of the layers' inputs.
         options: how ranges follow from them.
         per_channel: one weight scale per output channel.
+        ports: tensor → precision mode that holds in place of its node's.
+        ranges: tensor → range that holds in place of its statistics.
     """
 
     given: Model
@@ -72,6 +93,8 @@ class Calibrated:
     statistics: Mapping[str, TensorStatistics]
     options: GridOptions
     per_channel: bool
+    ports: Mapping[str, Precision] = field(default_factory=dict)
+    ranges: Mapping[str, Range] = field(default_factory=dict)
 
     def layers(self, model: Model | None = None) -> list[Layer]:
         """Return the layers that the target runs in integers, of `model` or of a copy of it."""
@@ -107,6 +130,8 @@ class Calibrated:
             name: one of the tensors with a range of its own.
             bits: width.
         """
+        if name in self.ranges:
+            return encoding_from_range(*self.ranges[name], bits)
         statistics, options = self.statistics[name], self.options
         low, high, histogram = statistics.low, statistics.high, statistics.histogram
         method = options.activation_range
@@ -132,7 +157,9 @@ class Calibrated:
         default = Precision.parse(self.options.precision).activation_bits
         encodings = {}
         for name, node in self.placement.own.items():
-            mode = modes.get(str(node.name)) if node is not None else None
+            mode = self.ports.get(name)
+            if mode is None and node is not None:
+                mode = modes.get(str(node.name))
             encodings[name] = self.activation(name, mode.activation_bits if mode else default)
         inherited = self.placement.inherited
         for name, origin in resolve(inherited, inherited).items():
@@ -176,45 +203,24 @@ def calibrate(
         TargetError: the target lacks a precision mode or a weight granularity.
     """
     new = _prepared(model, with_biases=options.bias_correction)
-    placement = place(new.graph, context.target.spec)
-    modes = _modes(new.graph, options, context, step)
+    graph, placement = new.graph, place(new.graph, context.target.spec)
+    modes = node_modes(graph, options.precision, options.layers, context, step)
     granularity = _granularity(options, context)
-    found = Calibrated(model, new, placement, modes, {}, options, granularity == "per_channel")
+    found = Calibrated(
+        model,
+        new,
+        placement,
+        modes,
+        {},
+        options,
+        granularity == "per_channel",
+        ports=port_modes(graph, options.layers, placement),
+        ranges=forced_ranges(graph, options.ranges, placement, context, step),
+    )
+    if options.samples is not None and context.calibration is not None:
+        context = replace(context, calibration=take(context.calibration, options.samples))
     statistics = _statistics(new, placement, found.layers(), options, context)
     return replace(found, statistics=statistics)
-
-
-def _modes(
-    graph: ir.Graph, options: GridOptions, context: Context, step: str
-) -> dict[str, Precision]:
-    """Return the precision mode of every node by name; the last matching glob holds."""
-    names = [str(node.name) for node in graph]
-    modes = dict.fromkeys(names, Precision.parse(options.precision))
-    for glob, text in options.layers.items():
-        matched = [name for name in names if name == glob or fnmatchcase(name, glob)]
-        if not matched:
-            raise RecipeError(
-                f"step '{step}': no layer matches '{glob}'.", hint=nearest(glob, names)
-            )
-        modes |= dict.fromkeys(matched, Precision.parse(text))
-    for mode in sorted(set(modes.values()), key=str):
-        need_mode(mode, context)
-    return modes
-
-
-def need_mode(mode: Precision, context: Context) -> Precision:
-    """Return a precision mode that the target runs.
-
-    Raises:
-        TargetError: it does not.
-    """
-    if mode not in context.target.spec.precisions:
-        allowed = ", ".join(sorted(str(p) for p in context.target.spec.precisions))
-        raise TargetError(
-            f"Target {context.target.name} does not run precision mode {mode}.",
-            hint=f"It runs {allowed}.",
-        )
-    return mode
 
 
 def _statistics(

@@ -8,7 +8,7 @@ from fewbits.atomic import write_bytes
 from fewbits.errors import RecipeError
 from fewbits.interfaces import Context, Quantizer, Result
 from fewbits.model import Model, Precision
-from fewbits.quantizing import need_mode
+from fewbits.modes import need_mode
 
 from fewbits_mixed_precision.bench import Bench, Modes
 from fewbits_mixed_precision.choice import Choice, evenly, greedy, pareto, smallest_noise

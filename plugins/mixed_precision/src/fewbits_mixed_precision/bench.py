@@ -11,7 +11,8 @@ from fewbits.graph import Layer
 from fewbits.interfaces import Context
 from fewbits.layermatrix import weight_shape
 from fewbits.model import Model, Precision
-from fewbits.quantizing import Calibrated, calibrate, need_mode
+from fewbits.modes import need_mode
+from fewbits.quantizing import Calibrated, calibrate
 from fewbits.relay import Relay
 from fewbits.runtime import Session
 
