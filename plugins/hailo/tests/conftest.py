@@ -38,4 +38,5 @@ def platform(monkeypatch):
 
     monkeypatch.setitem(sys.modules, "hailo_platform", hailo_platform_standin)
     monkeypatch.setattr(hailo_platform_standin, "DEVICES", ["0000:01:00.0"])
+    monkeypatch.setattr(hailo_platform_standin.VDevice, "opened", 0)
     return hailo_platform_standin

@@ -2,8 +2,8 @@
 
 import importlib
 import importlib.util
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,8 @@ from fewbits.interfaces import Runnable
 from fewbits.model import Model
 from numpy.typing import NDArray
 
-from fewbits_hailo.calibset import channels_last, first_layout
-from fewbits_hailo.floatnet import float_network
+from fewbits_hailo.calibset import channels_last, channels_last_shape, first_layout
+from fewbits_hailo.floatnet import HandedInput, float_network
 
 #: HailoRT's Python package; it comes from Hailo's developer zone, by login only.
 PACKAGE = "hailo_platform"
@@ -32,41 +32,54 @@ class HardwareRunner(Runnable):
         device: the architecture, for messages.
 
     Raises:
-        TargetError: the package, a device or the HEF is missing; says which.
+        TargetError: the package, a device or the HEF is missing, or the HEF is of another model
+            or device; says which.
     """
 
     def __init__(self, model: Model, executable: Path | None, device: str) -> None:
-        platform = need_platform(device)
-        hef = platform.HEF(str(need_hef(executable, device)))
+        self._platform, self._device = need_platform(device), device
+        file = need_hef(executable, device)
         network = float_network(model)
-        self._inputs = _matched_inputs(hef, {each.name: each for each in network.inputs})
-        self._outputs = _matched_outputs(hef, network.end_nodes, model.output_names)
         self._shapes = {
             str(value.name): tuple(side for side in value.shape[1:] if isinstance(side, int))
             for value in model.graph.outputs
             if value.shape is not None
         }
         self._held = ExitStack()
-        try:
-            self._pipeline = self._open(platform, hef, device)
-        except BaseException:
-            self._held.close()
-            raise
+        with self._told("load the HEF"):
+            hef = self._platform.HEF(str(file))
+            self._inputs = _matched_inputs(hef, network.inputs)
+            self._outputs = _matched_outputs(hef, network.end_nodes, model.output_names)
+            self._pipeline = self._open(hef)
 
-    def _open(self, platform: Any, hef: Any, device: str) -> Any:
+    def _open(self, hef: Any) -> Any:
         """Load the HEF onto a device; return what runs it."""
-        try:
-            virtual = self._held.enter_context(platform.VDevice())
-            group = virtual.configure(hef)[0]
-            kind = platform.FormatType.FLOAT32
-            # Releases of HailoRT differ in what they take `quantized` to be when it is left out.
-            sent = platform.InputVStreamParams.make(group, quantized=False, format_type=kind)
-            got = platform.OutputVStreamParams.make(group, quantized=False, format_type=kind)
-            pipeline = self._held.enter_context(platform.InferVStreams(group, sent, got))
-            self._held.enter_context(group.activate(group.create_params()))
-        except platform.HailoRTException as error:
-            raise _failed("load the HEF", error, device) from error
+        platform, hold = self._platform, self._held.enter_context
+        kind = platform.FormatType.FLOAT32
+        group = hold(platform.VDevice()).configure(hef)[0]
+        # Releases of HailoRT differ in what they take `quantized` to be when it is left out.
+        sent = platform.InputVStreamParams.make(group, quantized=False, format_type=kind)
+        got = platform.OutputVStreamParams.make(group, quantized=False, format_type=kind)
+        pipeline = hold(platform.InferVStreams(group, sent, got))
+        hold(group.activate(group.create_params()))
         return pipeline
+
+    @contextmanager
+    def _told(self, what: str) -> Iterator[None]:
+        """Turn HailoRT's exceptions into errors that say what to do, and give the device back."""
+        try:
+            yield
+        except self._platform.HailoRTException as error:
+            self.close()
+            said = " ".join(str(error).split())[:300]
+            raise TargetError(
+                f"HailoRT could not {what} for {self._device}: {said}",
+                hint="The HEF must be made for the device that is plugged in, by a compiler that "
+                "goes with this release of HailoRT.",
+            ) from error
+        except BaseException:
+            self.close()
+            raise
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Return output name → float32 array, batch first, laid out as the model has it.
@@ -78,7 +91,8 @@ class HardwareRunner(Runnable):
             stream: channels_last(np.asarray(inputs[handed.source]), handed)
             for stream, handed in self._inputs.items()
         }
-        got = self._pipeline.infer(sent)
+        with self._told("run the HEF"):
+            got = self._pipeline.infer(sent)
         named = {name: np.asarray(got[stream]) for stream, name in self._outputs.items()}
         return dict(first_layout(named, self._shapes))
 
@@ -132,19 +146,26 @@ def need_hef(executable: Path | None, device: str) -> Path:
     )
 
 
-def _matched_inputs(hef: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
+def _matched_inputs(hef: Any, inputs: Sequence[HandedInput]) -> dict[str, HandedInput]:
     """Map the HEF's input streams to the network's inputs, by the names they had in ONNX."""
-    streams = [info.name for info in hef.get_input_vstream_infos()]
-    if len(streams) == len(inputs) == 1:
-        return {streams[0]: next(iter(inputs.values()))}
-    found = {}
-    for stream in streams:
-        for original in hef.get_original_names_from_vstream_name(stream):
-            if original in inputs:
-                found[stream] = inputs[original]
-    if len(found) != len(inputs):
-        raise _other_model(f"inputs {', '.join(streams)}", f"{', '.join(inputs)}")
+    named = {each.name: each for each in inputs}
+    infos = list(hef.get_input_vstream_infos())
+    found = {infos[0].name: inputs[0]} if len(infos) == len(inputs) == 1 else {}
+    for info in infos if not found else []:
+        for original in hef.get_original_names_from_vstream_name(info.name):
+            if original in named:
+                found[info.name] = named[original]
+    given = [f"{info.name} {tuple(info.shape)}" for info in infos]
+    fit = all(_same(info.shape, found[info.name]) for info in infos if info.name in found)
+    if len(found) != len(inputs) or len(infos) != len(inputs) or not fit:
+        wanted = [f"{each.source} {channels_last_shape(each)}" for each in inputs]
+        raise _other_model(f"inputs {', '.join(given)}", ", ".join(wanted))
     return found
+
+
+def _same(shape: Sequence[int], handed: HandedInput) -> bool:
+    """Whether a stream takes the samples of an input; sides of one do not count."""
+    return [n for n in shape if n > 1] == [n for n in channels_last_shape(handed) if n > 1]
 
 
 def _matched_outputs(
@@ -179,13 +200,4 @@ def _other_model(found: str, wanted: str) -> TargetError:
     return TargetError(
         f"The HEF has the {found}; the model has {wanted}.",
         hint="Give with --hef the file that was made from this very model.",
-    )
-
-
-def _failed(what: str, error: Exception, device: str) -> TargetError:
-    said = " ".join(str(error).split())[:300]
-    return TargetError(
-        f"HailoRT could not {what} for {device}: {said}",
-        hint="The HEF must be made for the device that is plugged in, and by a compiler that goes "
-        "with this release of HailoRT.",
     )
