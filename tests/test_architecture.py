@@ -37,6 +37,7 @@ FLOORS = {
     "fewbits.resuming": 2,
     "fewbits.datasource": 2,
     "fewbits.opening": 3,
+    "fewbits.executables": 3,
     "fewbits.api": 3,
     "fewbits.tuner": 3,
     "fewbits.testing": 3,

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from fewbits.atomic import atomic_file, write_bytes
+from fewbits.atomic import atomic_file, atomic_folder, write_bytes
 from fewbits.errors import FewbitsError
 
 
@@ -111,3 +111,59 @@ def test_permissions_are_those_of_the_old_file_or_of_any_new_one(tmp_path):
     (tmp_path / "new").chmod(0o600)
     write_bytes(tmp_path / "new", b"y")
     assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_folder_is_written_whole(tmp_path, there):
+    path = tmp_path / "new"
+    if there:
+        path.mkdir()
+    with atomic_folder(path) as folder:
+        (folder / "a").write_text("one")
+        assert not path.exists() or not names(path)
+    assert (path / "a").read_text() == "one"
+    assert names(tmp_path) == ["new"]
+    mask = os.umask(0)
+    os.umask(mask)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o777 & ~mask
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("there", [False, True])
+def test_whatever_interrupts_the_writing_leaves_no_folder(tmp_path, error, there):
+    path = tmp_path / "new"
+    if there:
+        path.mkdir()
+
+    def interrupted():
+        with atomic_folder(path) as folder:
+            (folder / "a").write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        interrupted()
+    assert names(tmp_path) == (["new"] if there else [])
+    assert not there or names(path) == []
+
+
+def test_a_folder_that_holds_something_stays_as_it_is(tmp_path):
+    (tmp_path / "a").write_text("kept")
+    with pytest.raises(FewbitsError, match="holds files already"), atomic_folder(tmp_path):
+        pytest.fail("it must not begin")
+    with pytest.raises(FewbitsError, match="is a file"), atomic_folder(tmp_path / "a"):
+        pytest.fail("it must not begin")
+    assert (tmp_path / "a").read_text() == "kept"
+
+
+def test_a_folder_needs_a_place(tmp_path):
+    place = tmp_path / "absent" / "new"
+    with pytest.raises(FewbitsError, match="No such file") as caught, atomic_folder(place):
+        pytest.fail("it must not begin")
+    assert "Create the folder first" in caught.value.hint
+
+
+def test_of_processes_that_share_a_run_one_writes_the_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    with atomic_folder(tmp_path / "new") as folder:
+        (folder / "a").write_text("nowhere")
+    assert names(tmp_path) == []

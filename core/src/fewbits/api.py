@@ -12,17 +12,18 @@ in FEWBITS_DISABLE.
 
 import logging
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from fewbits import archive, runner
-from fewbits.atomic import write_bytes
 from fewbits.choosing import choose
-from fewbits.compiling import compile_model, quantized
+from fewbits.compiling import quantized
 from fewbits.data import Dataset
 from fewbits.edits import before_samples, float_counterpart
 from fewbits.errors import UsageError, nearest
 from fewbits.evaluation import Evaluation
 from fewbits.evaluation import evaluate as measure
+from fewbits.executables import DEFAULT_TARGET, bundle, check, compile, compiled, on_device
 from fewbits.interfaces import Evaluator, Runnable, Target
 from fewbits.model import Model, Stage
 from fewbits.opening import Data, Steps, as_recipe, open_data, parse
@@ -32,7 +33,10 @@ from fewbits.replaying import Replayed
 from fewbits.replaying import replay as run_again
 
 __all__ = [
+    "DEFAULT_TARGET",
     "as_recipe",
+    "bundle",
+    "check",
     "compile",
     "compiled",
     "evaluate",
@@ -44,10 +48,9 @@ __all__ = [
     "save",
 ]
 
-DEFAULT_TARGET = "cpu"
 _LOG = logging.getLogger(__name__)
 Levels = tuple[int | None, int | None, bool]
-RUNS_ON = ("native", "full_precision", "emulator")
+RUNS_ON = ("native", "full_precision", "emulator", "hardware")
 
 
 def optimize(
@@ -158,6 +161,7 @@ def evaluate(
     count: int | None = None,
     threads: int | None = None,
     batch_size: int = 32,
+    executable: str | Path | None = None,
     registry: Registry | None = None,
 ) -> Evaluation:
     """Measure a model on data.
@@ -166,35 +170,41 @@ def evaluate(
         model: the model.
         data: samples, with labels or without: a Dataset, a path, an array or arrays by input.
         target: what runs: `native` (the network as parsed), `full_precision` (after the
-            full-precision steps), `emulator` (the quantized network with the device's numerics).
-        evaluators: names or objects; by default `fidelity` unless the target is native, and
-            `classification` if there are labels.
+            full-precision steps), `emulator` (the quantized network with the device's numerics),
+            `hardware` (the compiled file on the device itself).
+        evaluators: names or objects; by default `fidelity` where steps have changed the network,
+            and `classification` if there are labels.
         count: how many samples to take, from the start.
         threads: how many threads to use; None lets the runtime choose.
         batch_size: samples per run of the network.
+        executable: the compiled file, for `hardware`.
         registry: the plugins.
 
     Raises:
         UsageError: an unknown target, or nothing to measure.
-        ModelError: the emulator is asked for and the model is not quantized.
+        ModelError: emulator or hardware is asked for and the model is not quantized.
+        TargetError: there is no such device, or what it needs is missing; says what.
     """
     if target not in RUNS_ON:
         raise UsageError(f"Models do not run on '{target}'.", hint=nearest(target, RUNS_ON))
     plugins = registry or from_environment()
-    runnable = _runnable(model, target, threads, plugins)
-    taker = model.at(Stage.PARSED) if target == "native" else model
-    dataset = open_data(data, taker, plugins, count)
-    chosen = _evaluators(evaluators, target, dataset, plugins)
-    return measure(
-        model,
-        dataset,
-        chosen,
-        runnable=runnable,
-        reference=_reference(model, threads, plugins) if target != "native" else None,
-        batch_size=batch_size,
-        progress=plugins.progress,
-        threads=threads,
-    )
+    file = None if executable is None else Path(executable)
+    with closing(_runnable(model, target, threads, plugins, file)) as runnable:
+        taker = model.at(Stage.PARSED) if target == "native" else model
+        dataset = open_data(data, taker, plugins, count)
+        untouched = target == "full_precision" and model.at(Stage.OPTIMIZED).stage is Stage.PARSED
+        is_reference = target == "native" or (untouched and dataset.labels is not None)
+        chosen = _evaluators(evaluators, dataset, plugins, is_reference=is_reference)
+        return measure(
+            model,
+            dataset,
+            chosen,
+            runnable=runnable,
+            reference=None if is_reference else _reference(model, threads, plugins),
+            batch_size=batch_size,
+            progress=plugins.progress,
+            threads=threads,
+        )
 
 
 def _float(model: Model, stage: Stage, threads: int | None) -> Runnable:
@@ -209,7 +219,11 @@ def _reference(model: Model, threads: int | None, registry: Registry) -> Runnabl
     return Session(float_counterpart(model, registry).network, threads=threads)
 
 
-def _runnable(model: Model, target: str, threads: int | None, registry: Registry) -> Runnable:
+def _runnable(
+    model: Model, target: str, threads: int | None, registry: Registry, executable: Path | None
+) -> Runnable:
+    if target == "hardware":
+        return on_device(model, executable, registry=registry)
     if target != "emulator":
         stage = Stage.PARSED if target == "native" else Stage.OPTIMIZED
         return _float(model, stage, threads)
@@ -220,10 +234,14 @@ def _runnable(model: Model, target: str, threads: int | None, registry: Registry
 
 
 def _evaluators(
-    asked: Sequence[str | Evaluator] | None, target: str, dataset: Dataset, registry: Registry
+    asked: Sequence[str | Evaluator] | None,
+    dataset: Dataset,
+    registry: Registry,
+    *,
+    is_reference: bool,
 ) -> list[Evaluator]:
     if asked is None:
-        fidelity = ["fidelity"] if target != "native" else []
+        fidelity = [] if is_reference else ["fidelity"]
         asked = [*fidelity, *(["classification"] if dataset.labels is not None else [])]
     if not asked:
         raise UsageError(
@@ -233,58 +251,6 @@ def _evaluators(
     return [
         registry.create("evaluator", each, {}) if isinstance(each, str) else each for each in asked
     ]
-
-
-def compile(
-    model: Model,
-    path: str | Path,
-    *,
-    target: str = DEFAULT_TARGET,
-    calibration: Data | None = None,
-    registry: Registry | None = None,
-) -> Path:
-    """Compile a quantized model for a target and write the executable, atomically.
-
-    Args:
-        model: at stage `quantized` or `compiled`.
-        path: the file to write.
-        target: the target's name.
-        calibration: unlabelled samples, for a device whose own compiler calibrates again.
-        registry: the plugins.
-
-    Raises:
-        ModelError: the model is not quantized.
-        TargetError: the target cannot run it; names the layer, the limit and the remedy.
-        FewbitsError: the file cannot be written.
-    """
-    _, data = compiled(model, target=target, calibration=calibration, registry=registry)
-    write_bytes(Path(path), data)
-    return Path(path)
-
-
-def compiled(
-    model: Model,
-    *,
-    target: str = DEFAULT_TARGET,
-    calibration: Data | None = None,
-    registry: Registry | None = None,
-) -> tuple[Model, bytes]:
-    """Compile, and return the model at stage `compiled` with the executable's bytes.
-
-    Raises:
-        ModelError, TargetError: as `compile`.
-    """
-    plugins = registry or from_environment()
-    origin = plugins.get("target", target).record
-    device: Target = plugins.create("target", target, {})
-    samples = None if calibration is None else open_data(calibration, model, plugins)
-    return compile_model(
-        model,
-        device,
-        calibration=samples,
-        distribution=origin.distribution,
-        version=origin.version,
-    )
 
 
 def load(path: str | Path) -> Model:

@@ -1,7 +1,8 @@
-"""Writing a file whole or not at all."""
+"""Writing a file or a folder whole or not at all."""
 
 import errno
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -36,9 +37,44 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     Raises:
         FewbitsError: the system cannot write there; the hint says what to do.
     """
+    with _told(path), _temporary(path) if leads() else tempfile.TemporaryFile() as file:
+        yield file
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Give an empty folder to write into that becomes `path` when the block ends well.
+
+    A block that raises leaves `path` as it was and nothing beside it. Of processes that share a run
+    only the first writes; in the others the files go nowhere.
+
+    Args:
+        path: absent, or an empty folder.
+
+    Raises:
+        FewbitsError: it holds something, or the system cannot write there.
+    """
+    with _told(path):
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            what = "holds files already" if path.is_dir() else "is a file"
+            raise FewbitsError(f"{path} {what}.", hint="Choose a folder that is empty or absent.")
+        made = Path(tempfile.mkdtemp(prefix=".fewbits-", suffix=".part", dir=path.parent))
+        try:
+            yield made
+            if leads():
+                os.chmod(made, 0o777 & ~_umask())
+                with suppress(FileNotFoundError):
+                    path.rmdir()
+                os.rename(made, path)
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Turn the system's errors into ours."""
     try:
-        with _temporary(path) if leads() else tempfile.TemporaryFile() as file:
-            yield file
+        yield
     except OSError as error:
         reason = error.strerror or str(error)
         raise FewbitsError(
@@ -74,10 +110,14 @@ def _mode(path: Path) -> int:
     try:
         return path.stat().st_mode & 0o777
     except FileNotFoundError:
-        # The umask can only be read by setting it.
-        mask = os.umask(0)
-        os.umask(mask)
-        return 0o666 & ~mask
+        return 0o666 & ~_umask()
+
+
+def _umask() -> int:
+    """Return the umask, which can only be read by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,12 +1,13 @@
 """From a quantized model to the bytes that a target runs."""
 
 import time
+from typing import Any
 
 from fewbits import archive
 from fewbits.container import sha256
 from fewbits.data import Dataset
 from fewbits.errors import ModelError, TargetError
-from fewbits.interfaces import Finding, Target
+from fewbits.interfaces import Target
 from fewbits.model import Model, Stage
 from fewbits.provenance import Report, StepRecord
 
@@ -53,7 +54,7 @@ def compile_model(
         TargetError: the target cannot run it; names the first layer, the limit and the remedy.
     """
     source = quantized(model)
-    _refuse(target, [finding for finding in target.check(source) if finding.fatal])
+    need_fit(source, target)
     start = time.perf_counter()
     data = target.compile(source, calibration)
     seconds = time.perf_counter() - start
@@ -70,12 +71,31 @@ def compile_model(
         input_digest=archive.digest(source),
         output_digest=archive.digest(compiled),
         seconds=seconds,
-        report=Report(False, summary, metrics={"bytes": len(data), FILE_DIGEST: sha256(data)}),
+        report=Report(False, summary, metrics=_metrics(data, calibration)),
     )
     return compiled.replace(history=(*model.history, record)), data
 
 
-def _refuse(target: Target, fatal: list[Finding]) -> None:
+def _metrics(data: bytes, calibration: Dataset | None) -> dict[str, Any]:
+    """Return what is written down of a file, and of the samples that it was made with."""
+    metrics: dict[str, Any] = {"bytes": len(data), FILE_DIGEST: sha256(data)}
+    if calibration is not None:
+        digest = calibration.describe().get("digest", "")
+        metrics |= {"samples": len(calibration), "samples_digest": digest}
+    return metrics
+
+
+def need_fit(model: Model, target: Target) -> None:
+    """See that a target can run a model.
+
+    Args:
+        model: at the stage that is to be compiled.
+        target: the device.
+
+    Raises:
+        TargetError: it cannot; names the first layer, the limit and the remedy.
+    """
+    fatal = [finding for finding in target.check(model) if finding.fatal]
     if fatal:
         first, others = fatal[0], len(fatal) - 1
         more = f" ({others} more like it)" if others else ""
