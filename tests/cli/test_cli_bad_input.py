@@ -95,7 +95,7 @@ def test_an_unknown_step_or_option_names_the_nearest(folder, step, words, refuse
 
 def test_quantizing_without_calibration_says_what_to_add(folder, refused):
     refused(["optimize", folder / "net.onnx"], ["--calib-path"])
-    data = ["--data-path", folder / "calib.npy"]
+    data = ["--data-path", folder / "calib.npy", "--target", "emulator"]
     refused(["eval", folder / "net.onnx", *data], ["--calib-path"])
     refused(["compile", folder / "net.onnx", "-o", "out.onnx"], ["--calib-path"])
 

@@ -57,7 +57,7 @@ def parse(
         ModelError: the file cannot be read, or holds what cannot be handled.
     """
     path, plugins = Path(path), registry or from_environment()
-    source = {"path": str(path), "digest": _file_digest(path)}
+    source = {"path": str(path), "digest": file_digest(path)}
     name = frontend or _frontend_for(path, plugins)
     asked = {
         "start_node_names": list(start_node_names),
@@ -93,7 +93,13 @@ def _parsed(
     )
 
 
-def _file_digest(path: Path) -> str:
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a network's file, as the history keeps it.
+
+    Raises:
+        UsageError: it is an archive.
+        ModelError: it cannot be read.
+    """
     if path.suffix == ".fewbits":
         raise UsageError(f"{path} is an archive, parsed already.", hint="Use fewbits.load.")
     try:

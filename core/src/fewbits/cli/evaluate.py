@@ -2,19 +2,20 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fewbits.cli.common import BatchSize, command, session_of
-from fewbits.cli.flags import Answer, Levels, ParseFlags, Run, Source
+from fewbits.cli.flags import Answer, Given, Levels, ParseFlags, Run
 from fewbits.cli.grouped import grouped
+from fewbits.cli.measured import show
 from fewbits.cli.source import check_output, ensure_quantized, open_model, update_archive
+from fewbits.cli.subject import Subject, find
 from fewbits.errors import UsageError, nearest
 
 if TYPE_CHECKING:
     from fewbits.cli.common import Session
-    from fewbits.evaluation import Evaluation
     from fewbits.interfaces import Evaluator
     from fewbits.model import Model
 
@@ -22,23 +23,27 @@ app = command()
 
 
 #: what `fewbits.api.evaluate` can run; that module is too heavy to import for a help text.
-RUNS_ON = ("native", "full_precision", "emulator")
+RUNS_ON = ("native", "full_precision", "emulator", "hardware")
+FLOAT = ("native", "full_precision")
 
 DataPath = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--data-path",
         metavar="PATH",
-        help="Samples to measure on: a folder of pictures, an npy or npz file, FILE.npz#key.",
+        help="Samples to measure on: a folder of pictures, an npy or npz file, FILE.npz#key. "
+        "Default: those of the named model.",
     ),
 ]
 RunsOn = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--target",
         metavar="|".join(RUNS_ON),
         help="native: the network as parsed; full_precision: after the full-precision steps; "
-        "emulator: quantized, with the device's numerics.",
+        "emulator: quantized, with the device's numerics; hardware: compiled, on the device "
+        "itself. Default: emulator for what is quantized "
+        "or is to be, by --calib-path or levels; full_precision for the rest.",
     ),
 ]
 DataCount = Annotated[
@@ -49,8 +54,16 @@ Evaluators = Annotated[
     typer.Option(
         "--evaluator",
         metavar="NAME[:OPTIONS]",
-        help="What to measure; may be repeated. Default: fidelity, and classification if "
-        "there are labels.",
+        help="What to measure; may be repeated. Default: what the named model says, or "
+        "classification if there are labels, and fidelity where steps have run.",
+    ),
+]
+Hef = Annotated[
+    Path | None,
+    typer.Option(
+        "--hef",
+        metavar="FILE",
+        help="The compiled file that the hardware runs; default: where `compile` writes it.",
     ),
 ]
 Copy = Annotated[
@@ -68,50 +81,101 @@ Copy = Annotated[
 @grouped
 def evaluate(
     ctx: typer.Context,
-    file: Source,
+    given: Given,
     *,
-    data_path: DataPath,
-    target: RunsOn = "emulator",
+    data_path: DataPath = None,
+    target: RunsOn = None,
     data_count: DataCount = None,
     evaluator: Evaluators = None,
     run: Run,
     levels: Levels,
     output: Copy = None,
+    hef: Hef = None,
     batch_size: BatchSize = 32,
     flags: ParseFlags,
     answer: Answer,
 ) -> None:
-    """Measure a model on data, float or emulated.
+    """Measure a model on data: float, emulated, or on the device.
 
     For the emulator a model that is not quantized yet is quantized first; that takes
     --calib-path. An archive gets the new stages; a network's own file has none, give -o.
     """
     session = session_of(ctx)
-    if target not in RUNS_ON:
+    if target is not None and target not in RUNS_ON:
         raise UsageError(f"Models do not run on '{target}'.", hint=nearest(target, RUNS_ON))
+    target = hardware_of(target, hef)
+    subject = find(session, given, flags.name)
+    samples = subject.data(data_path)
     if output is not None:
-        check_output(output, file)
-    model = opened = open_model(session, file, flags)
+        check_output(output, subject.file)
+    model = opened = open_model(session, subject, flags)
+    target = target or default_target(opened, run, levels)
     if target == "emulator":
-        model = ensure_quantized(session, opened, levels, run)
+        model = ensure_quantized(session, opened, levels, subject.completed(run))
     from fewbits import api
 
     if output is not None:
         api.save(model, output)
     elif model is not opened:
-        update_archive(session, file, model)
+        update_archive(session, subject, model)
     with session.progress():
         measured = api.evaluate(
             model,
-            data_path,
+            samples,
             target=target,
-            evaluators=make_evaluators(session, evaluator),
+            evaluators=make_evaluators(session, evaluator or measures(subject, target)),
             count=data_count,
             threads=run.threads,
             batch_size=batch_size,
+            executable=executable(session, subject, model, hef) if target == "hardware" else None,
             registry=session.registry,
         )
-    _print(model, target, measured, answer)
+    show(model, target, measured, answer)
+
+
+def hardware_of(target: str | None, hef: Path | None) -> str | None:
+    """Return what is to run, which is the hardware where its file is named.
+
+    Raises:
+        UsageError: a file for the hardware was named, and something else is to run.
+    """
+    if hef is not None and target not in (None, "hardware"):
+        raise UsageError(
+            f"--hef names a file for the hardware, and {target} is to run.",
+            hint="Leave --hef out, or give --target hardware.",
+        )
+    return target if hef is None else "hardware"
+
+
+def executable(session: "Session", subject: Subject, model: "Model", hef: Path | None) -> Path:
+    """Return the compiled file: the one that was named, or what `compile` wrote last.
+
+    Raises:
+        TargetError: the latter is older than the model.
+    """
+    from fewbits.cli.compile import default_path
+    from fewbits.executables import made_for, need_same
+
+    if hef is not None:
+        return hef
+    path = default_path(session, subject, made_for(model))
+    if path.is_file():
+        need_same(model, path)
+    return path
+
+
+def default_target(model: "Model", run: Run, levels: Levels) -> str:
+    """Return what runs where nobody says: the emulator of what is quantized or is to be."""
+    from fewbits.model import Stage
+
+    asked = run.calib_path is not None or levels.given
+    return "emulator" if asked or model.stage.rank >= Stage.QUANTIZED.rank else "full_precision"
+
+
+def measures(subject: Subject, target: str) -> list[str]:
+    """Return what measures a named model, and its closeness to full precision once quantized."""
+    own = [] if subject.named is None else list(subject.named.evaluators())
+    return ["fidelity", *own] if own and target not in FLOAT else own
 
 
 def make_evaluators(session: "Session", texts: Sequence[str] | None) -> "list[Evaluator] | None":
@@ -126,61 +190,3 @@ def make_evaluators(session: "Session", texts: Sequence[str] | None) -> "list[Ev
         return None
     asked = [parse_step(text) for text in texts]
     return [session.registry.create("evaluator", each.use, each.options) for each in asked]
-
-
-def result(model: "Model", target: str, measured: "Evaluation") -> dict[str, Any]:
-    """Return what was measured, JSON-able."""
-    return {
-        "model": model.name,
-        "target": target,
-        "images": measured.images,
-        "images_per_second": measured.images_per_second,
-        "metrics": measured.metrics,
-        "full_precision": measured.reference_metrics,
-        "full_precision_images_per_second": measured.reference_images_per_second,
-        "units": measured.units,
-        "data": measured.data,
-    }
-
-
-def _print(model: "Model", target: str, measured: "Evaluation", answer: Answer) -> None:
-    from fewbits.cli import render
-
-    if answer.json:
-        render.print_json(result(model, target, measured))
-    elif not answer.quiet:
-        render.heading(model.name, f"{measured.images} images")
-        columns, rows = comparison(measured, target)
-        render.table(columns, rows, right=columns[1:])
-        render.text(speed(measured))
-
-
-def comparison(measured: "Evaluation", target: str) -> tuple[list[str], list[list[Any]]]:
-    """Return a table of each metric, beside the float model's where that is known."""
-    known = bool(measured.reference_metrics)
-    columns = ["metric", *(["full precision"] if known else []), target.replace("_", " ")]
-    rows = []
-    for name, metrics in measured.metrics.items():
-        floats = measured.reference_metrics.get(name, {})
-        units = measured.units.get(name, {})
-        for metric, value in metrics.items():
-            before, unit = floats.get(metric), units.get(metric.rpartition(".")[2], "")
-            beside = [_figure(before, unit), _figure(value, unit), _loss(before, value, unit)]
-            rows.append([f"{name} {metric}", *(beside if known else beside[1:2])])
-    return [*columns, *(["degradation"] if known else [])], rows
-
-
-def _figure(value: float | None, unit: str) -> str:
-    return "" if value is None else f"{value:.2f} {unit}" if unit else f"{value:.6g}"
-
-
-def _loss(before: float | None, after: float, unit: str) -> str:
-    return "" if before is None else _figure(before - after, unit)
-
-
-def speed(measured: "Evaluation") -> str:
-    """Return how fast it ran, and how fast the float model beside it."""
-    own, beside = measured.images_per_second, measured.reference_images_per_second
-    if beside is None:
-        return f"{own:.1f} images/s"
-    return f"{own:.1f} images/s, {own / beside:.2f} × full precision ({beside:.1f} images/s)"

@@ -9,7 +9,28 @@ import typer
 from fewbits.cli.common import Json, NoPlugin, Quiet, Seed, Threads
 
 Source = Annotated[
-    Path, typer.Argument(metavar="FILE", help="A network (ONNX) or an archive (.fewbits).")
+    Path,
+    typer.Argument(
+        metavar="FILE|NAME",
+        help="A network (ONNX), an archive (.fewbits), or a named model; see `fewbits list "
+        "models`.",
+    ),
+]
+Archive = Annotated[
+    Path | None,
+    typer.Option(
+        "--archive",
+        "--har",
+        metavar="FILE",
+        help="Take the stages from this archive of the network; default for a named model: "
+        "NAME.fewbits here, if it is there.",
+    ),
+]
+Ckpt = Annotated[
+    Path | None,
+    typer.Option(
+        "--ckpt", metavar="FILE", help="A named model's network with weights of your own (ONNX)."
+    ),
 ]
 Output = Annotated[
     Path | None,
@@ -99,6 +120,15 @@ AllowDowngrade = Annotated[
         "lowered is said.",
     ),
 ]
+
+
+@dataclass(frozen=True)
+class Given:
+    """What to work on, as typed."""
+
+    file: Source
+    archive: Archive = None
+    ckpt: Ckpt = None
 
 
 @dataclass(frozen=True)

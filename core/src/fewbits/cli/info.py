@@ -1,18 +1,21 @@
 """`fewbits info`: what a network or an archive holds."""
 
 from collections import Counter
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from fewbits.cli.common import command, session_of
-from fewbits.cli.flags import Answer, ParseFlags, Source
+from fewbits.cli.flags import Answer, Given, ParseFlags
 from fewbits.cli.grouped import grouped
 from fewbits.cli.source import open_model
+from fewbits.cli.subject import find
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+    from fewbits.interfaces import ModelInfo
     from fewbits.model import Model
     from fewbits.provenance import StepRecord
 
@@ -21,15 +24,19 @@ app = command()
 
 @app.command("info")
 @grouped
-def info(ctx: typer.Context, file: Source, flags: ParseFlags, answer: Answer) -> None:
+def info(ctx: typer.Context, given: Given, flags: ParseFlags, answer: Answer) -> None:
     """Show what a network or an archive holds."""
-    model = open_model(session_of(ctx), file, flags)
+    session = session_of(ctx)
+    subject = find(session, given, flags.name)
+    model = open_model(session, subject, flags)
     from fewbits.cli import render
 
+    known = None if subject.named is None else subject.named.info()
     if answer.json:
-        render.print_json(summary(model))
-    else:
-        show(model)
+        held = summary(model)
+        render.print_json(held if known is None else held | {"known": asdict(known)})
+        return
+    show(model, known)
 
 
 def summary(model: "Model") -> dict[str, Any]:
@@ -53,6 +60,23 @@ def summary(model: "Model") -> dict[str, Any]:
     }
 
 
+def known_text(known: "ModelInfo") -> dict[str, str]:
+    """Return what is known of a named model, as people read it; what is not known is empty."""
+    result = ""
+    if known.full_precision is not None:
+        result = f"{known.metric} {known.full_precision:g} {known.unit}".strip()
+    return {
+        "task": known.task,
+        "framework": known.framework,
+        "data": known.data,
+        "metric": "" if result else known.metric,
+        "full precision": result,
+        "source": known.source,
+        "licence": known.licence,
+        "note": known.note,
+    }
+
+
 def step_summary(record: "StepRecord") -> dict[str, Any]:
     """Return a step of the history without its notes on single layers."""
     return {
@@ -69,8 +93,8 @@ def step_summary(record: "StepRecord") -> dict[str, Any]:
     }
 
 
-def show(model: "Model") -> None:
-    """Print a model's summary as people read it."""
+def show(model: "Model", known: "ModelInfo | None" = None) -> None:
+    """Print a model's summary as people read it, and what is known of it by name."""
     from fewbits.cli import render
 
     held = summary(model)
@@ -86,6 +110,7 @@ def show(model: "Model") -> None:
             "precisions": ", ".join(f"{mode} ×{n}" for mode, n in held["precisions"].items()),
             "preprocess": preprocess_text(model),
             "levels": level_text(model),
+            **({} if known is None else known_text(known)),
         }
     )
     if held["history"]:

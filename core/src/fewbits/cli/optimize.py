@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fewbits.cli.common import BatchSize, command, session_of
-from fewbits.cli.flags import Answer, Levels, Output, ParseFlags, Run, Source
+from fewbits.cli.flags import Answer, Given, Levels, Output, ParseFlags, Run
 from fewbits.cli.grouped import grouped
 from fewbits.cli.leveling import Prepared, announce, named_recipe, prepare
-from fewbits.cli.source import check_output, open_model, output_path, settings
+from fewbits.cli.source import check_output, open_model, settings
+from fewbits.cli.subject import Subject, find
 from fewbits.errors import UsageError
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ Steps = Annotated[
 @grouped
 def optimize(
     ctx: typer.Context,
-    file: Source,
+    given: Given,
     *,
     run: Run,
     steps: Steps = None,
@@ -73,10 +74,13 @@ def optimize(
     """
     session = session_of(ctx)
     named = named_recipe(steps, recipe, levels)
-    path = output_path(output, file, flags.name or file.stem)
-    check_output(path, file)
+    subject = find(session, given, flags.name)
+    path = subject.output(output)
+    check_output(path, subject.file)
     checkpoint = prepare_checkpoint(path, resume=resume, restart=restart)
-    model = start_of(open_model(session, file, flags), file, flags, restart=restart)
+    opened = open_model(session, subject, flags)
+    model = start_of(opened, subject, flags, restart=restart)
+    run = subject.completed(run)
     prepared = prepare(session, model, named, levels, run)
     if not answer.silent:
         announce(prepared)
@@ -117,7 +121,7 @@ def prepare_checkpoint(
     return checkpoint
 
 
-def start_of(model: "Model", file: Path, flags: ParseFlags, *, restart: bool) -> "Model":
+def start_of(model: "Model", subject: Subject, flags: ParseFlags, *, restart: bool) -> "Model":
     """Return the stage that the recipe starts from.
 
     Raises:
@@ -129,11 +133,11 @@ def start_of(model: "Model", file: Path, flags: ParseFlags, *, restart: bool) ->
     if restart:
         return model.at(Stage.PARSED)
     if flags.preprocess is not None and model.stage is not Stage.PARSED:
-        held = api.load(file).preprocess
+        held = api.load(subject.file).preprocess
         if held != model.preprocess:
             said = "none" if held is None else f"'{held.to_text()}'"
             raise UsageError(
-                f"{file} is {model.stage}, made with the preprocessing {said}.",
+                f"{subject.file} is {model.stage}, made with the preprocessing {said}.",
                 hint="Leave --preprocess out, or add --restart to begin from the parsed network.",
             )
     return model

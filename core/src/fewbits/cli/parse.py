@@ -3,9 +3,10 @@
 import typer
 
 from fewbits.cli.common import command, session_of
-from fewbits.cli.flags import Answer, Output, ParseFlags, Source
+from fewbits.cli.flags import Answer, Given, Output, ParseFlags
 from fewbits.cli.grouped import grouped
-from fewbits.cli.source import check_output, open_model, output_path
+from fewbits.cli.source import check_output, open_model
+from fewbits.cli.subject import find
 
 app = command()
 
@@ -13,12 +14,14 @@ app = command()
 @app.command("parse")
 @grouped
 def parse(
-    ctx: typer.Context, file: Source, *, output: Output = None, flags: ParseFlags, answer: Answer
+    ctx: typer.Context, given: Given, *, output: Output = None, flags: ParseFlags, answer: Answer
 ) -> None:
     """Read a network and write an archive at stage parsed."""
-    path = output_path(output, file, flags.name or file.stem)
-    check_output(path, file)
-    model = open_model(session_of(ctx), file, flags)
+    session = session_of(ctx)
+    subject = find(session, given, flags.name, later=False)
+    path = subject.output(output)
+    check_output(path, subject.file)
+    model = open_model(session, subject, flags)
     from fewbits import api
     from fewbits.cli import render
     from fewbits.cli.info import show, summary

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from fewbits.cli.flags import Levels, ParseFlags, Run
 from fewbits.cli.reading import parse_shapes, read_preprocess, split_names
+from fewbits.cli.subject import Subject, is_archive
 from fewbits.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -14,64 +15,84 @@ if TYPE_CHECKING:
     from fewbits.model import Model
     from fewbits.preprocess import Preprocess
 
-_ZIP_MAGIC = b"PK\x03\x04"
 
-
-def is_archive(path: Path) -> bool:
-    """Say whether `path` is one of our archives, by its name or its first bytes.
-
-    Raises:
-        DataError: there is no such file, or it cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            return path.suffix == ".fewbits" or file.read(4) == _ZIP_MAGIC
-    except FileNotFoundError as error:
-        raise DataError(f"There is no file {path}.", hint="Check the path.") from error
-    except OSError as error:
-        raise DataError(
-            f"{path} cannot be read: {error.strerror}.", hint="Give a file that you may read."
-        ) from error
-
-
-def open_model(session: "Session", path: Path, flags: ParseFlags) -> "Model":
+def open_model(session: "Session", subject: Subject, flags: ParseFlags) -> "Model":
     """Read a network or an archive; preprocessing that is given replaces the archive's.
 
+    Of a named model it is said which file was read.
+
     Raises:
-        UsageError: parse options were given for an archive.
+        UsageError: parse options were given for an archive, or it is another network's.
         FewbitsError: the file cannot be read; says why.
     """
-    preprocess = read_preprocess(flags.preprocess)
-    model = _load(session, path, flags) if is_archive(path) else _parse(session, path, flags)
-    if flags.name is not None:
-        model = model.replace(name=flags.name)
-    return model if preprocess is None else with_preprocess(model, preprocess)
+    given = read_preprocess(flags.preprocess)
+    if is_archive(subject.file):
+        model = _load(session, subject, flags)
+        model = model if flags.name is None else model.replace(name=flags.name)
+        return model if given is None else with_preprocess(model, given)
+    named = subject.named
+    if given is None and named is not None:
+        given = named.preprocess()
+    model = _parse(session, subject, flags, given)
+    name = flags.name or (None if named is None else named.name)
+    return model if name is None else model.replace(name=name)
 
 
-def _load(session: "Session", path: Path, flags: ParseFlags) -> "Model":
+def _load(session: "Session", subject: Subject, flags: ParseFlags) -> "Model":
+    path = subject.file
     if flags.cuts:
         raise UsageError(
             f"{path} is parsed already; nodes and shapes cannot be chosen any more.",
-            hint="Give the network's own file instead.",
+            hint="Give the network's own file instead, or move the archive away.",
         )
     with session.working(f"reading {path}"):
         from fewbits import api
 
-        return api.load(path)
+        model = api.load(path)
+    if subject.network is not None:
+        _check_origin(model, path, subject.network)
+    if subject.named is not None or subject.network is not None:
+        _say(session, f"{subject.name}: going on from {path}, which is {model.stage}")
+    return model
 
 
-def _parse(session: "Session", path: Path, flags: ParseFlags) -> "Model":
-    shape = parse_shapes(flags.input_shape)
+def _check_origin(model: "Model", archive: Path, network: Path) -> None:
+    """Raise unless an archive was made from a network's file.
+
+    Raises:
+        UsageError: it was not.
+    """
+    from fewbits.opening import file_digest
+
+    if not model.history or model.history[0].data.get("digest") != file_digest(network):
+        raise UsageError(
+            f"{archive} was not made from {network}.",
+            hint="Name the archive that was with --archive, or move this one away.",
+        )
+
+
+def _parse(
+    session: "Session", subject: Subject, flags: ParseFlags, preprocess: "Preprocess | None"
+) -> "Model":
+    path, named = subject.file, subject.named
+    asked: dict[str, Any] = {
+        "start_node_names": split_names(flags.start_node_names),
+        "end_node_names": split_names(flags.end_node_names),
+        "input_shape": parse_shapes(flags.input_shape),
+    }
+    said = {key: value for key, value in asked.items() if value}
+    if named is not None:
+        said = {**named.reading(), **said}
+        _say(session, f"{subject.name}: reading {path}")
     with session.working(f"reading {path}"):
         from fewbits import api
 
-        return api.parse(
-            path,
-            start_node_names=split_names(flags.start_node_names),
-            end_node_names=split_names(flags.end_node_names),
-            input_shape=shape,
-            registry=session.registry,
-        )
+        return api.parse(path, preprocess=preprocess, registry=session.registry, **said)
+
+
+def _say(session: "Session", message: str) -> None:
+    if not session.quiet:
+        session.note(message)
 
 
 def with_preprocess(model: "Model", preprocess: "Preprocess") -> "Model":
@@ -139,13 +160,6 @@ def settings(session: "Session", run: Run, batch_size: int) -> dict[str, Any]:
     }
 
 
-def output_path(output: Path | None, source: Path, model_name: str) -> Path:
-    """Return where an archive goes: `output`, the archive it came from, or NAME.fewbits here."""
-    if output is not None:
-        return output
-    return source if is_archive(source) else Path(f"{model_name}.fewbits")
-
-
 def check_output(path: Path, source: Path, *, archive: bool = True) -> None:
     """Find out before a long run whether its result can be written.
 
@@ -173,18 +187,22 @@ def check_output(path: Path, source: Path, *, archive: bool = True) -> None:
         raise UsageError(f"{path} is the archive itself.", hint="Choose another path with -o.")
 
 
-def update_archive(session: "Session", file: Path, model: "Model") -> Path | None:
-    """Write the stages that a command added into the archive it read.
+def update_archive(session: "Session", subject: Subject, model: "Model") -> Path | None:
+    """Write the stages that a command added into the archive that keeps them.
 
     Returns:
         The archive; None where a network's file was read, or where the archive may not be
         written, of which the user is warned.
     """
-    if not is_archive(file):
+    path = subject.keeps
+    if path is None:
         return None
-    if not os.access(file, os.W_OK) or not os.access(file.absolute().parent, os.W_OK):
-        session.warn(f"{file} may not be written; it does not get the new stages")
+    writable = os.access(path, os.W_OK) or not path.exists()
+    if not writable or not os.access(path.absolute().parent, os.W_OK):
+        session.warn(f"{path} may not be written; it does not get the new stages")
         return None
     from fewbits import api
 
-    return api.save(model, file)
+    if not path.exists():
+        _say(session, f"Wrote {path}")
+    return api.save(model, path)

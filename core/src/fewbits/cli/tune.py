@@ -9,10 +9,11 @@ import typer
 
 from fewbits.cli.common import BatchSize, command, session_of
 from fewbits.cli.evaluate import DataCount, DataPath, make_evaluators
-from fewbits.cli.flags import Answer, Output, ParseFlags, Run, Source
+from fewbits.cli.flags import Answer, Given, Output, ParseFlags, Run
 from fewbits.cli.grouped import grouped
 from fewbits.cli.optimize import finish, prepare_checkpoint, start_of
-from fewbits.cli.source import check_output, open_model, output_path, settings
+from fewbits.cli.source import check_output, open_model, settings
+from fewbits.cli.subject import find
 from fewbits.cli.tuned import line, print_json, show, show_trials
 from fewbits.errors import UsageError
 
@@ -85,9 +86,9 @@ TimeLimit = Annotated[
 @grouped
 def tune(
     ctx: typer.Context,
-    file: Source,
+    given: Given,
     *,
-    data_path: DataPath,
+    data_path: DataPath = None,
     max_drop: MaxDrop = None,
     min_snr: MinSnr = None,
     evaluator: EvaluatorName = None,
@@ -123,10 +124,12 @@ def tune(
     samples before its figure is trusted.
     """
     session = session_of(ctx)
-    path = output_path(output, file, flags.name or file.stem)
-    check_output(path, file)
+    subject = find(session, given, flags.name)
+    path, run = subject.output(output), subject.completed(run)
+    check_output(path, subject.file)
     trials = prepare_checkpoint(path, resume=resume, restart=restart, ending=TRIALS)
-    model = start_of(open_model(session, file, flags), file, flags, restart=restart)
+    opened = open_model(session, subject, flags)
+    model = start_of(opened, subject, flags, restart=restart)
     search = {
         "max_drop": max_drop,
         "min_snr": min_snr,
@@ -140,7 +143,7 @@ def tune(
     if run.calib_path is None:
         raise UsageError("A search needs samples to calibrate on.", hint="Add --calib-path.")
     search |= {"count": run.calib_count, **settings(session, run, batch_size)}
-    data = (run.calib_path, data_path)
+    data = (run.calib_path, subject.data(data_path))
     tuned = run_search(session, model, data, search, trials, quiet=answer.silent)
     if save_recipe is not None:
         tuned.recipe.save(save_recipe)
