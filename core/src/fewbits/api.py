@@ -23,7 +23,15 @@ from fewbits.edits import before_samples, float_counterpart
 from fewbits.errors import UsageError, nearest
 from fewbits.evaluation import Evaluation
 from fewbits.evaluation import evaluate as measure
-from fewbits.executables import DEFAULT_TARGET, bundle, check, compile, compiled, on_device
+from fewbits.executables import (
+    DEFAULT_TARGET,
+    bundle,
+    check,
+    compile,
+    compiled,
+    made_for,
+    on_device,
+)
 from fewbits.interfaces import Evaluator, Runnable, Target
 from fewbits.model import Model, Stage
 from fewbits.opening import Data, Steps, as_recipe, open_data, parse
@@ -227,10 +235,8 @@ def _runnable(
     if target != "emulator":
         stage = Stage.PARSED if target == "native" else Stage.OPTIMIZED
         return _float(model, stage, threads)
-    source = quantized(model)
-    made_for = source.history[-1].target if source.history else DEFAULT_TARGET
-    device: Target = registry.create("target", made_for, {})
-    return device.emulator(source, threads)
+    device: Target = registry.create("target", made_for(model), {})
+    return device.emulator(quantized(model), threads)
 
 
 def _evaluators(

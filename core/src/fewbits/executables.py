@@ -136,8 +136,17 @@ def on_device(
         TargetError: there is no such device, or what is needed for it is missing.
     """
     plugins = registry or from_environment()
-    source = quantized(model)
-    return _device(source.history[-1].target or DEFAULT_TARGET, plugins).device(source, executable)
+    return _device(made_for(model), plugins).device(quantized(model), executable)
+
+
+def made_for(model: Model) -> str:
+    """Return the name of the target that a model was quantized for.
+
+    Raises:
+        ModelError: it is not quantized.
+    """
+    history = quantized(model).history
+    return history[-1].target if history else DEFAULT_TARGET
 
 
 def need_same(model: Model, executable: Path) -> None:
