@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 from fewbits.errors import RecipeError
-from fewbits.graph import add_constant, constant, ensure_bias, free_name, readers, set_constant
+from fewbits.graph import constant, ensure_bias, readers
 from fewbits.interfaces import Algorithm, Context, Result
 from fewbits.model import Model, Stage
 from fewbits.preprocess import Preprocess
@@ -14,6 +14,7 @@ from fewbits.provenance import LayerNote, Report
 from numpy.typing import NDArray
 
 from fewbits_editing.affine import Array, scaled, shift
+from fewbits_editing.constants import own_constant
 from fewbits_editing.entry import Entry, entry_layers
 from fewbits_editing.front import Front, picked, shape_of
 from fewbits_editing.options import NormalizationOptions
@@ -181,25 +182,6 @@ def _folded(
         own_constant(graph, entry.node, 2, bias.astype(np.float32), masks)
     taken = "std" if centred or not mean.any() else "mean and std"
     return LayerNote(str(entry.node.name), "folded", values={"takes": taken})
-
-
-def own_constant(
-    graph: ir.Graph,
-    node: ir.Node,
-    index: int,
-    array: NDArray[np.float32],
-    masks: dict[str, NDArray[np.bool_]],
-) -> None:
-    """Give a node another constant; one that others read too stays as it is for them."""
-    value = node.inputs[index]
-    assert value is not None
-    if len(list(value.uses())) == 1:
-        set_constant(value, array)
-        return
-    name = free_name(graph, f"{value.name}.{node.name}")
-    node.replace_input_with(index, add_constant(graph, name, array))
-    if str(value.name) in masks:
-        masks[name] = masks[str(value.name)]
 
 
 def _in_front(

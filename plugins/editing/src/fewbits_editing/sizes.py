@@ -1,0 +1,49 @@
+"""What preprocessing becomes when pictures are wanted at another size."""
+
+from typing import Any
+
+from fewbits.preprocess import Preprocess
+
+Size = tuple[int, int]
+
+
+def rescaled(said: Preprocess, old: Size, new: Size) -> Preprocess:
+    """Return preprocessing that gives the same part of each picture at another size.
+
+    Resize and crop grow by `max(new / old)` over height and width. If the proportions change with
+    that, or nothing brought pictures to a size before, the last thing is to stretch them.
+
+    Args:
+        said: gives pictures of the old size.
+        old: height and width so far.
+        new: height and width wanted.
+
+    >>> rescaled(Preprocess(resize=256, crop=224), (224, 224), (448, 448)).to_text()
+    'resize=512,crop=448'
+    >>> rescaled(Preprocess(resize=256, crop=224), (224, 224), (224, 448)).to_text()
+    'resize=512,crop=448,stretch=[224,448]'
+    >>> rescaled(Preprocess(resize=(64, 64)), (64, 64), (48, 80)).to_text()
+    'resize=[48,80]'
+    """
+    if said.stretch is not None or (said.crop is not None and said.resize is None):
+        return said.model_copy(update={"stretch": new})
+    if said.crop is None:
+        return said.model_copy(update={"resize": new})
+    factor = max(n / o for n, o in zip(new, old, strict=True))
+    crop = tuple(round(side * factor) for side in old)
+    changes: dict[str, Any] = {
+        "resize": _grown(said.resize, factor, crop),
+        "crop": crop[0] if isinstance(said.crop, int) else crop,
+        "stretch": None if crop == new else new,
+    }
+    return said.model_copy(update=changes)
+
+
+def _grown(side: int | Size | None, factor: float, least: tuple[int, ...]) -> int | Size | None:
+    """Return a resize times the factor, and no smaller than the crop behind it."""
+    if side is None:
+        return None
+    if isinstance(side, int):
+        return max(round(side * factor), *least)
+    height, width = (max(round(s * factor), low) for s, low in zip(side, least, strict=True))
+    return height, width
