@@ -64,8 +64,8 @@ def test_values_of_the_network_as_it_is_and_of_the_changed_one(toy, limit):
     truth = [session.run(batch.inputs) for batch in data.batches(4)]
     relay = Relay(model.network, data, truth, 4, threads=1, limit=limit)
     for layer, name in zip(layers(model.graph), names, strict=True):
-        for found, wanted in zip(relay.values(layer.name, [name]), truth, strict=True):
-            np.testing.assert_allclose(found[name], wanted[name], rtol=1e-4, atol=1e-5)
+        for found, wanted in zip(relay.values(layer.name, name), truth, strict=True):
+            np.testing.assert_allclose(found, wanted[name], rtol=1e-4, atol=1e-5)
         change = doubled(str(layer.weight.name))
-        for found, wanted in zip(relay.changed(layer.name, change, [name]), truth, strict=True):
+        for found, wanted in zip(relay.stream(layer.name, change, [name]), truth, strict=True):
             assert not np.array_equal(found[name], wanted[name])

@@ -7,6 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fewbits.analyzing import analyze
     from fewbits.api import compile, evaluate, load, optimize, parse, replay, save
     from fewbits.component import Component
     from fewbits.errors import FewbitsError
@@ -30,6 +31,7 @@ __all__ = [
     "Recipe",
     "Stage",
     "Step",
+    "analyze",
     "compile",
     "evaluate",
     "hookimpl",
@@ -52,6 +54,7 @@ _HOMES = {
     "Recipe": "recipe",
     "Stage": "model",
     "Step": "recipe",
+    "analyze": "analyzing",
     "hookimpl": "hookspecs",
     "tune": "tuner",
 }

@@ -32,6 +32,19 @@ def snr_db(reference: NDArray[Any], values: NDArray[Any]) -> NDArray[np.float64]
     return np.clip(np.where(exact, SNR_LIMIT_DB, ratio), -SNR_LIMIT_DB, SNR_LIMIT_DB)
 
 
+def decibels(signal: float, noise: float) -> float:
+    """Return `10 · log10(signal / noise)`, limited to ±`SNR_LIMIT_DB`; no noise gives the limit.
+
+    >>> decibels(100.0, 1.0), decibels(0.0, 0.0), decibels(0.0, 1.0)
+    (20.0, 140.0, -140.0)
+    """
+    if noise == 0.0:
+        return SNR_LIMIT_DB
+    if signal == 0.0:
+        return -SNR_LIMIT_DB
+    return float(np.clip(10.0 * np.log10(signal / noise), -SNR_LIMIT_DB, SNR_LIMIT_DB))
+
+
 def cosine(reference: NDArray[Any], values: NDArray[Any]) -> NDArray[np.float64]:
     """Cosine of the angle between each sample and its reference.
 

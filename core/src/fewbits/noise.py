@@ -4,19 +4,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import onnx_ir as ir
 from numpy.typing import NDArray
 
 from fewbits.data import Batch, Dataset
 from fewbits.emulate import to_qdq
-from fewbits.errors import ModelError
-from fewbits.graph import layers, values_by_name
-from fewbits.interfaces import Progress, silent
-from fewbits.metrics import SNR_LIMIT_DB
+from fewbits.errors import ModelError, TargetError
+from fewbits.graph import layers, show
+from fewbits.interfaces import Progress, Runnable, silent
 from fewbits.model import Model, Stage
-from fewbits.numerics import dequantize
+from fewbits.powers import Powers, powers
 from fewbits.runtime import Session
+
+#: batch, the float model's tensors by name, the quantized model's.
+Pair = tuple[Batch, Mapping[str, NDArray[Any]], Mapping[str, NDArray[Any]]]
 
 
 @dataclass(frozen=True)
@@ -59,27 +59,30 @@ def layer_snr(
     Raises:
         ModelError: the model is not quantized.
     """
-    reference = _reference(model)
+    reference = float_origin(model)
     watched = {
         str(layer.output.name): layer
         for layer in layers(model.graph)
         if layer.name in model.precisions
     }
-    batches = _tracked(dataset, batch_size, progress)
-    signal, noise = _powers(model, reference, list(watched), batches, threads)
+    emulator = Session(to_qdq(shown(model, watched)), threads=threads)
+    batches = tracked(dataset, batch_size, progress)
+    total = dict.fromkeys(watched, Powers())
+    for _, truth, seen in pairs(reference, emulator, list(watched), batches, threads):
+        for name in watched:
+            total[name] += powers(truth[name], seen[name])
     return [
-        LayerNoise(
-            layer.name,
-            layer.op_type,
-            str(model.precisions[layer.name]),
-            _decibels(signal[name], noise[name]),
-        )
+        LayerNoise(layer.name, layer.op_type, str(model.precisions[layer.name]), total[name].snr_db)
         for name, layer in watched.items()
     ]
 
 
-def _reference(model: Model) -> Model:
-    """Return the float model that a quantized one came from."""
+def float_origin(model: Model) -> Model:
+    """Return the float model that a quantized one came from.
+
+    Raises:
+        ModelError: the model is not quantized.
+    """
     if model.stage.rank < Stage.QUANTIZED.rank:
         raise ModelError(
             f"{model.name} is {model.stage}; noise can be measured on a quantized model only.",
@@ -88,28 +91,47 @@ def _reference(model: Model) -> Model:
     return model.at(Stage.OPTIMIZED)
 
 
-def _powers(
-    model: Model,
+def shown(model: Model, names: Iterable[str]) -> Model:
+    """Return a model that has these tensors, too, among its outputs."""
+    network = model.network.clone()
+    show(network.graph, names)
+    return model.replace(network=network)
+
+
+def pairs(
     reference: Model,
-    watched: Sequence[str],
+    emulator: Runnable,
+    names: Sequence[str],
     batches: Iterable[Batch],
     threads: int | None,
-) -> tuple[dict[str, float], dict[str, float]]:
-    """Return the sums of squares of tensors in float, and of how far quantized ones are off."""
-    names = {n: f"{n}.quantized" if n in model.encodings else n for n in watched}
-    float_side = _tapped(reference.network.clone(), {name: name for name in watched}, threads)
-    quantized_side = _tapped(to_qdq(model), names, threads)
-    signal, noise = dict.fromkeys(watched, 0.0), dict.fromkeys(watched, 0.0)
+) -> Iterator[Pair]:
+    """Yield each batch with the tensors that either model computes from it.
+
+    Args:
+        reference: the float model.
+        emulator: runs the quantized model, `shown` with these tensors.
+        names: tensors, those of the graph's outputs that are wanted among them.
+        batches: the samples.
+        threads: threads of the runtime, for the float model.
+
+    Raises:
+        TargetError: the emulator does not return one of them.
+    """
+    network = shown(reference, names).network
+    session = Session(network, threads=threads, outputs=list(names))
     for batch in batches:
-        truth = float_side.run(batch.inputs)
-        seen = quantized_side.run(batch.inputs)
-        for name, value in _real(model, names, seen):
-            signal[name] += float(np.square(truth[name], dtype=np.float64).sum())
-            noise[name] += float(np.square(truth[name] - value, dtype=np.float64).sum())
-    return signal, noise
+        seen = emulator.run(batch.inputs)
+        missing = [name for name in names if name not in seen]
+        if missing:
+            raise TargetError(
+                f"The target's emulator does not return tensor '{missing[0]}', though it is an"
+                " output of the model that it was given.",
+                hint="A target's emulator must return every output of the graph; tell its author.",
+            )
+        yield batch, session.run(batch.inputs), seen
 
 
-def _tracked(dataset: Dataset, batch_size: int, progress: Progress) -> Iterator[Batch]:
+def tracked(dataset: Dataset, batch_size: int, progress: Progress) -> Iterator[Batch]:
     """Yield the batches and tell the progress after each."""
     done = 0
     progress("noise", 0, len(dataset), "images")
@@ -117,28 +139,3 @@ def _tracked(dataset: Dataset, batch_size: int, progress: Progress) -> Iterator[
         yield batch
         done += len(batch)
         progress("noise", done, len(dataset), "images")
-
-
-def _tapped(network: ir.Model, names: Mapping[str, str], threads: int | None) -> Session:
-    """Return a session whose outputs are the values called `names`."""
-    values = values_by_name(network.graph)
-    wanted = [values[name] for name in names.values()]
-    network.graph.outputs.extend(v for v in wanted if not v.is_graph_output())
-    return Session(network, threads=threads, outputs=[str(v.name) for v in wanted])
-
-
-def _real(
-    model: Model, names: Mapping[str, str], seen: Mapping[str, NDArray[Any]]
-) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Yield each tensor's real values; integers are dequantized."""
-    for name, output in names.items():
-        encoding = model.encodings.get(name)
-        yield name, seen[output] if encoding is None else dequantize(seen[output], encoding)
-
-
-def _decibels(signal: float, noise: float) -> float:
-    if noise == 0.0:
-        return SNR_LIMIT_DB
-    if signal == 0.0:
-        return -SNR_LIMIT_DB
-    return float(np.clip(10.0 * np.log10(signal / noise), -SNR_LIMIT_DB, SNR_LIMIT_DB))

@@ -1,6 +1,6 @@
 """Runs a float network from the middle on, again and again, on the same samples."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import onnx_ir as ir
@@ -12,6 +12,7 @@ from fewbits.graph import constant, show
 from fewbits.runtime import Session
 
 Arrays = Mapping[str, NDArray[Any]]
+Change = Callable[[ir.Model], ir.Model]
 
 #: bytes of activations kept between the samples' runs.
 CACHE_BYTES = 256 << 20
@@ -43,6 +44,7 @@ class Relay:
         limit: int = CACHE_BYTES,
     ) -> None:
         self._source = network
+        self._place = 0
         self._rest = network
         self._threads = threads
         self._room = limit // max(len(samples), 1)
@@ -55,10 +57,12 @@ class Relay:
         self._reference = reference
         self._held: list[Arrays] = [dict(each.inputs) for each in samples.batches(batch)]
 
-    def changed(
-        self, layer: str, change: Callable[[ir.Model], ir.Model], also: Sequence[str] = ()
-    ) -> list[Arrays]:
-        """Return the outputs, batch by batch, with one layer changed.
+    def changed(self, layer: str, change: Change) -> list[Arrays]:
+        """Return the outputs, batch by batch, with one layer changed; see `stream`."""
+        return list(self.stream(layer, change))
+
+    def stream(self, layer: str, change: Change, also: Sequence[str] = ()) -> Iterator[Arrays]:
+        """Yield the outputs, batch by batch, with one layer changed.
 
         Args:
             layer: a node's name; not before the layer of the call before.
@@ -66,37 +70,36 @@ class Relay:
                 what is to run in its place.
             also: further values of that to return.
         """
-        self._advance(next(i for i, node in enumerate(self._nodes) if node.name == layer))
+        self._advance(layer)
         rest = self._rest.clone()
         names = [str(value.name) for value in rest.graph.outputs]
         names += [name for name in also if name not in names]
         network = change(rest)
         show(network.graph, names)
         session = Session(network, threads=self._threads, outputs=names)
-        return [
-            {**known, **session.run(held)}
-            for held, known in zip(self._held, self._reference, strict=True)
-        ]
+        for held, known in zip(self._held, self._reference, strict=True):
+            yield {**known, **session.run(held)}
 
-    def values(self, layer: str, names: Sequence[str]) -> list[Arrays]:
-        """Return tensors behind a layer, batch by batch, of the network as it is.
+    def values(self, layer: str, name: str) -> Iterator[NDArray[Any]]:
+        """Yield a tensor, batch by batch, of the network as it is.
 
         Args:
             layer: a node's name; not before the layer of the call before.
-            names: tensors that do not depend on later layers.
+            name: of a tensor that does not depend on later layers.
         """
-        self._advance(next(i for i, node in enumerate(self._nodes) if node.name == layer))
-        known = [name for name in names if name in self._held[0]]
-        wanted = [name for name in names if name not in known]
-        made: list[Arrays] = [{} for _ in self._held]
-        if wanted:
-            session = Session(self._between(list(self._held[0]), wanted), threads=self._threads)
-            made = [session.run(held) for held in self._held]
-        pairs = zip(self._held, made, strict=True)
-        return [{**{name: held[name] for name in known}, **more} for held, more in pairs]
+        self._advance(layer)
+        if name in self._held[0]:
+            yield from (held[name] for held in self._held)
+            return
+        session = Session(self._between(list(self._held[0]), [name]), threads=self._threads)
+        yield from (session.run(held)[name] for held in self._held)
 
-    def _advance(self, place: int) -> None:
+    def _advance(self, layer: str) -> None:
         """Move the cut to just before a node, if what crosses it there can be kept."""
+        place = next(i for i, node in enumerate(self._nodes) if node.name == layer)
+        if place == self._place:
+            return
+        self._place = place
         crossing = self._crossing(place) if self._cuttable else []
         sizes = [elements(value) * 4 for value in crossing]
         if not crossing or 0 in sizes or sum(sizes) > self._room:
