@@ -16,7 +16,6 @@ from contextlib import closing
 from pathlib import Path
 
 from fewbits import archive, runner
-from fewbits.choosing import choose
 from fewbits.compiling import quantized
 from fewbits.data import Dataset
 from fewbits.edits import before_samples, float_counterpart
@@ -36,7 +35,7 @@ from fewbits.interfaces import Evaluator, Runnable, Target
 from fewbits.model import Model, Stage
 from fewbits.opening import Data, Steps, as_recipe, open_data, parse
 from fewbits.plugins import Registry, from_environment
-from fewbits.recipe import Recipe
+from fewbits.preparing import Wish, is_script, prepare
 from fewbits.replaying import Replayed
 from fewbits.replaying import replay as run_again
 
@@ -69,6 +68,7 @@ def optimize(
     optimization_level: int | None = None,
     compression_level: int | None = None,
     allow_downgrade: bool = False,
+    lenient: bool = False,
     target: Target | str = DEFAULT_TARGET,
     seed: int = 0,
     count: int | None = None,
@@ -85,12 +85,14 @@ def optimize(
         model: where to start; it is not changed.
         calibration: unlabelled samples: a Dataset, a path, an array or arrays by input name.
         recipe: a Recipe, a step (`quantize:precision=a8_w4`), steps, or the path of a TOML file
-            (`.toml`); by default what the levels stand for.
+            (`.toml`) or of a script that a plugin reads (`.alls`), which changes what the levels
+            stand for; by default these.
         optimization_level: -100, or 0 to 4; by default the best of 2, 1, 0 that can run. The last
             record of the history says which it was, and why.
         compression_level: 0 to 5, from no weights in 4 bits to all of them; 0 by default.
         allow_downgrade: where a need of the levels is not met, go on with what is there; what was
             lowered is logged as a warning and stands in the history.
+        lenient: leave out lines of a script that are not known, with a warning each.
         target: the hardware target or its name.
         seed: where all chance comes from.
         count: how many samples to take, from the start.
@@ -110,21 +112,19 @@ def optimize(
     plugins = registry or from_environment()
     start = model.at(Stage.PARSED) if restart else model
     levels = (optimization_level, compression_level, allow_downgrade)
-    steps = _named(recipe, levels)
-    if steps is not None:
-        runner.check(start, steps, plugins, calibrated=calibration is not None)
-    samples = None
-    if calibration is not None:
-        taker = start if steps is None else before_samples(start, steps, plugins)
-        samples = open_data(calibration, taker, plugins, count)
-    if steps is None:
-        steps = _of_levels(start, levels, None if samples is None else len(samples), plugins)
+    wish = _wish(recipe, levels, lenient, plugins)
+    device = target if isinstance(target, Target) else plugins.create("target", target, {})
+    prepared = prepare(
+        start, wish, registry=plugins, target=device, calibration=calibration, count=count
+    )
+    for each in prepared.warnings():
+        _LOG.warning(each)
     return runner.run(
         start,
-        steps,
+        prepared.recipe,
         registry=plugins,
-        target=target,
-        calibration=samples,
+        target=device,
+        calibration=prepared.samples,
         seed=seed,
         threads=threads,
         batch_size=batch_size,
@@ -133,31 +133,24 @@ def optimize(
     )
 
 
-def _named(recipe: Steps | None, levels: Levels) -> Recipe | None:
-    """Return the recipe that was given; None where it follows from the levels."""
-    if recipe is None:
-        return None
+def _wish(recipe: Steps | None, levels: Levels, lenient: bool, registry: Registry) -> Wish:
+    """Return what is to be done.
+
+    Raises:
+        UsageError: steps are named, and levels are given; or there is no script to be lenient with.
+    """
+    script = recipe if isinstance(recipe, str | Path) and is_script(recipe, registry) else None
+    if lenient and script is None:
+        raise UsageError("There is no script to be lenient with.", hint="Leave lenient out.")
+    if recipe is None or script is not None:
+        path = None if script is None else Path(script)
+        return Wish(None, path, lenient, *levels)
     if levels != (None, None, False):
         raise UsageError(
             "A recipe and levels both say which steps to run.",
             hint="Give one of them; `fewbits describe level 2` prints a level's recipe to change.",
         )
-    return as_recipe(recipe)
-
-
-def _of_levels(model: Model, levels: Levels, images: int | None, registry: Registry) -> Recipe:
-    optimization, compression, allow = levels
-    choice = choose(
-        model,
-        registry=registry,
-        images=images,
-        optimization=optimization,
-        compression=compression,
-        allow_downgrade=allow,
-    )
-    for each in choice.warnings():
-        _LOG.warning(each)
-    return choice.recipe
+    return Wish(as_recipe(recipe))
 
 
 def evaluate(

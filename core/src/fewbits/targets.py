@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from numpy.typing import NDArray
 
@@ -12,6 +12,9 @@ from fewbits.configurable import Configurable
 from fewbits.data import Dataset
 from fewbits.errors import TargetError
 from fewbits.model import Model, Precision
+
+if TYPE_CHECKING:
+    from fewbits.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -192,6 +195,17 @@ class Target(Configurable, ABC):
         raise TargetError(
             f"Target {self.name} has no device that fewbits can run models on.",
             hint="Measure it on the emulator: --target emulator.",
+        )
+
+    def for_speed(self, recipe: "Recipe") -> "Recipe":
+        """Return the recipe with a step that has the device's compiler work for speed.
+
+        Raises:
+            TargetError: its compiler has no such setting.
+        """
+        raise TargetError(
+            f"Target {self.name} has no compiler setting for performance.",
+            hint="Leave --performance out.",
         )
 
     def layer_names(self, model: Model) -> Mapping[str, str]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fewbits.cli.common import BatchSize, command, session_of
-from fewbits.cli.flags import Answer, Given, Levels, ParseFlags, Run
+from fewbits.cli.flags import Answer, Given, ParseFlags, Run
 from fewbits.cli.grouped import grouped
 from fewbits.cli.source import (
     check_output,
@@ -15,6 +15,7 @@ from fewbits.cli.source import (
     open_model,
     update_archive,
 )
+from fewbits.cli.stepflags import StepFlags
 from fewbits.cli.subject import Subject, find, is_archive
 from fewbits.errors import UsageError
 
@@ -71,7 +72,7 @@ def compile_model(
     check: Check = False,
     save_har: SaveHar = None,
     run: Run,
-    levels: Levels,
+    steps: StepFlags,
     batch_size: BatchSize = 4,
     flags: ParseFlags,
     answer: Answer,
@@ -96,7 +97,7 @@ def compile_model(
     _need_room(path, subject, device, bundled=bundle is not None)
     model = open_model(session, subject, flags)
     run = subject.completed(run)
-    quantized = ensure_quantized(session, model, levels, run, batch_size)
+    quantized = ensure_quantized(session, model, subject, steps, run, batch_size)
     samples = None
     if device.needs_calibration:
         samples = open_data(session, run.calib_path, quantized, run.calib_count)

@@ -7,10 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fewbits.cli.common import BatchSize, command, session_of
-from fewbits.cli.flags import Answer, Given, Levels, ParseFlags, Run
+from fewbits.cli.flags import Answer, Given, ParseFlags, Run
 from fewbits.cli.grouped import grouped
 from fewbits.cli.measured import show
-from fewbits.cli.source import check_output, ensure_quantized, open_model, update_archive
+from fewbits.cli.source import (
+    check_output,
+    ensure_quantized,
+    open_model,
+    refuse_steps,
+    update_archive,
+)
+from fewbits.cli.stepflags import StepFlags
 from fewbits.cli.subject import Subject, find
 from fewbits.errors import UsageError, nearest
 
@@ -43,7 +50,7 @@ RunsOn = Annotated[
         help="native: the network as parsed; full_precision: after the full-precision steps; "
         "emulator: quantized, with the device's numerics; hardware: compiled, on the device "
         "itself. Default: emulator for what is quantized "
-        "or is to be, by --calib-path or levels; full_precision for the rest.",
+        "or is to be, by --calib-path, steps or levels; full_precision for the rest.",
     ),
 ]
 DataCount = Annotated[
@@ -88,7 +95,7 @@ def evaluate(
     data_count: DataCount = None,
     evaluator: Evaluators = None,
     run: Run,
-    levels: Levels,
+    steps: StepFlags,
     output: Copy = None,
     hef: Hef = None,
     batch_size: BatchSize = 32,
@@ -109,9 +116,11 @@ def evaluate(
     if output is not None:
         check_output(output, subject.file)
     model = opened = open_model(session, subject, flags)
-    target = target or default_target(opened, run, levels)
+    target = target or default_target(opened, run, steps)
     if target == "emulator":
-        model = ensure_quantized(session, opened, levels, subject.completed(run))
+        model = ensure_quantized(session, opened, subject, steps, subject.completed(run))
+    else:
+        refuse_steps(steps, f"--target {target} runs what is there")
     from fewbits import api
 
     if output is not None:
@@ -164,11 +173,11 @@ def executable(session: "Session", subject: Subject, model: "Model", hef: Path |
     return path
 
 
-def default_target(model: "Model", run: Run, levels: Levels) -> str:
+def default_target(model: "Model", run: Run, steps: StepFlags) -> str:
     """Return what runs where nobody says: the emulator of what is quantized or is to be."""
     from fewbits.model import Stage
 
-    asked = run.calib_path is not None or levels.given
+    asked = run.calib_path is not None or bool(steps.given)
     return "emulator" if asked or model.stage.rank >= Stage.QUANTIZED.rank else "full_precision"
 
 

@@ -75,6 +75,15 @@ PreprocessText = Annotated[
         "it is kept in the archive.",
     ),
 ]
+Classes = Annotated[
+    int | None,
+    typer.Option(
+        "--classes",
+        metavar="N",
+        min=1,
+        help="Make sure that an output tells N classes apart, as own weights may have others.",
+    ),
+]
 Name = Annotated[
     str | None,
     typer.Option("--name", metavar="NAME", help="The model's name; default: the file's stem."),
@@ -95,31 +104,6 @@ CalibCount = Annotated[
     int | None,
     typer.Option("--calib-count", metavar="N", min=1, help="Take the first N only."),
 ]
-OptimizationLevel = Annotated[
-    int | None,
-    typer.Option(
-        "--optimization-level",
-        metavar="N",
-        help="How much is done for accuracy: -100, or 0 to 4; see `fewbits describe level`. "
-        "Default: the best of 2, 1, 0 that can run.",
-    ),
-]
-CompressionLevel = Annotated[
-    int | None,
-    typer.Option(
-        "--compression-level",
-        metavar="N",
-        help="How many weights get 4 bits: 0 (none) to 5 (all). Default: 0.",
-    ),
-]
-AllowDowngrade = Annotated[
-    bool,
-    typer.Option(
-        "--allow-downgrade",
-        help="Where a level's need is not met, go on with what is there; each thing that is "
-        "lowered is said.",
-    ),
-]
 
 
 @dataclass(frozen=True)
@@ -139,26 +123,13 @@ class ParseFlags:
     end_node_names: EndNodes = None
     input_shape: InputShape = None
     preprocess: PreprocessText = None
+    classes: Classes = None
     name: Name = None
 
     @property
     def cuts(self) -> bool:
         """Whether the network is read otherwise than as a whole."""
         return bool(self.start_node_names or self.end_node_names or self.input_shape)
-
-
-@dataclass(frozen=True)
-class Levels:
-    """The levels that were asked for; None for the best default that can run, and for 0."""
-
-    optimization_level: OptimizationLevel = None
-    compression_level: CompressionLevel = None
-    allow_downgrade: AllowDowngrade = False
-
-    @property
-    def given(self) -> bool:
-        """Whether anything was asked for."""
-        return self != Levels()
 
 
 @dataclass(frozen=True)

@@ -7,31 +7,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fewbits.cli.common import BatchSize, command, session_of
-from fewbits.cli.flags import Answer, Given, Levels, Output, ParseFlags, Run
+from fewbits.cli.flags import Answer, Given, Output, ParseFlags, Run
 from fewbits.cli.grouped import grouped
-from fewbits.cli.leveling import Prepared, announce, named_recipe, prepare
+from fewbits.cli.leveling import announce, prepare
 from fewbits.cli.source import check_output, open_model, settings
+from fewbits.cli.stepflags import StepFlags, one_source
 from fewbits.cli.subject import Subject, find
 from fewbits.errors import UsageError
 
 if TYPE_CHECKING:
     from fewbits.cli.common import Session
     from fewbits.model import Model
+    from fewbits.preparing import Prepared
     from fewbits.provenance import StepRecord
 
 app = command()
-
-Steps = Annotated[
-    list[str] | None,
-    typer.Option(
-        "-p",
-        "--step",
-        metavar="STEP",
-        help="A step with its options, such as 'quantize:precision=a8_w4'; repeat for a chain. "
-        "Default: what the levels stand for. See `fewbits list algorithms` and "
-        "`fewbits describe NAME`.",
-    ),
-]
 
 
 @app.command("optimize")
@@ -41,16 +31,11 @@ def optimize(
     given: Given,
     *,
     run: Run,
-    steps: Steps = None,
-    recipe: Annotated[
-        Path | None,
-        typer.Option("--recipe", metavar="FILE", help="Take the steps from a TOML file."),
-    ] = None,
+    steps: StepFlags,
     save_recipe: Annotated[
         Path | None,
         typer.Option("--save-recipe", metavar="FILE", help="Write the steps to a TOML file."),
     ] = None,
-    levels: Levels,
     output: Output = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the checkpoint of an interrupted run.")
@@ -73,7 +58,7 @@ def optimize(
     After an interruption the same command with --resume goes on from the last finished step.
     """
     session = session_of(ctx)
-    named = named_recipe(steps, recipe, levels)
+    one_source(steps)
     subject = find(session, given, flags.name)
     path = subject.output(output)
     check_output(path, subject.file)
@@ -81,7 +66,7 @@ def optimize(
     opened = open_model(session, subject, flags)
     model = start_of(opened, subject, flags, restart=restart)
     run = subject.completed(run)
-    prepared = prepare(session, model, named, levels, run)
+    prepared = prepare(session, model, subject, steps, run)
     if not answer.silent:
         announce(prepared)
     if save_recipe is not None:
@@ -146,7 +131,7 @@ def start_of(model: "Model", subject: Subject, flags: ParseFlags, *, restart: bo
 def run_steps(
     session: "Session",
     model: "Model",
-    prepared: Prepared,
+    prepared: "Prepared",
     how: Mapping[str, Any],
     checkpoint: Path,
     *,
@@ -165,7 +150,7 @@ def run_steps(
     with session.progress():
         return api.optimize(
             model,
-            calibration=prepared.calibration,
+            calibration=prepared.samples,
             recipe=prepared.recipe,
             checkpoint=checkpoint,
             resume=resume,

@@ -4,8 +4,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fewbits.cli.flags import Levels, ParseFlags, Run
+from fewbits.cli.flags import ParseFlags, Run
 from fewbits.cli.reading import parse_shapes, read_preprocess, split_names
+from fewbits.cli.stepflags import StepFlags
 from fewbits.cli.subject import Subject, is_archive
 from fewbits.errors import DataError, UsageError
 
@@ -22,9 +23,17 @@ def open_model(session: "Session", subject: Subject, flags: ParseFlags) -> "Mode
     Of a named model it is said which file was read.
 
     Raises:
-        UsageError: parse options were given for an archive, or it is another network's.
+        UsageError: parse options were given for an archive, it is another network's, or no output
+            tells as many classes apart as asked.
         FewbitsError: the file cannot be read; says why.
     """
+    model = _opened(session, subject, flags)
+    if flags.classes is not None:
+        check_classes(model, flags.classes)
+    return model
+
+
+def _opened(session: "Session", subject: Subject, flags: ParseFlags) -> "Model":
     given = read_preprocess(flags.preprocess)
     if is_archive(subject.file):
         model = _load(session, subject, flags)
@@ -36,6 +45,22 @@ def open_model(session: "Session", subject: Subject, flags: ParseFlags) -> "Mode
     model = _parse(session, subject, flags, given)
     name = flags.name or (None if named is None else named.name)
     return model if name is None else model.replace(name=name)
+
+
+def check_classes(model: "Model", count: int) -> None:
+    """Raise unless an output tells `count` classes apart: its axis 1 is that long.
+
+    Raises:
+        UsageError: none does; names what they have.
+    """
+    shapes = {str(value.name): tuple(value.shape or ()) for value in model.graph.outputs}
+    if any(len(shape) > 1 and shape[1] == count for shape in shapes.values()):
+        return
+    held = ", ".join(f"{name} {'×'.join(map(str, shape))}" for name, shape in shapes.items())
+    raise UsageError(
+        f"No output of {model.name} tells {count} classes apart: {held}.",
+        hint="Leave --classes out, or give the network with your own weights (--ckpt).",
+    )
 
 
 def _load(session: "Session", subject: Subject, flags: ParseFlags) -> "Model":
@@ -123,11 +148,17 @@ def open_data(
 
 
 def ensure_quantized(
-    session: "Session", model: "Model", levels: Levels, run: Run, batch_size: int = 4
+    session: "Session",
+    model: "Model",
+    subject: Subject,
+    steps: StepFlags,
+    run: Run,
+    batch_size: int = 4,
 ) -> "Model":
-    """Return the model, quantized by what the levels stand for if it was not yet.
+    """Return the model, quantized by the steps that were asked for if it was not yet.
 
     Raises:
+        UsageError: it was quantized, and steps or levels were asked for.
         FewbitsError: it was not, and there is no calibration data, a level's need is not met, or
             a step fails.
     """
@@ -136,16 +167,30 @@ def ensure_quantized(
     from fewbits.model import Stage
 
     if model.stage.rank >= Stage.QUANTIZED.rank:
+        refuse_steps(steps, f"{subject.file} is {model.stage} already")
         return model
-    prepared = prepare(session, model, None, levels, run)
+    prepared = prepare(session, model, subject, steps, run)
     if not session.quiet:
         announce(prepared, stderr=True)
     with session.progress():
         return api.optimize(
             model,
-            calibration=prepared.calibration,
+            calibration=prepared.samples,
             recipe=prepared.recipe,
             **settings(session, run, batch_size),
+        )
+
+
+def refuse_steps(steps: StepFlags, why: str) -> None:
+    """Raise if steps were asked for that will not run.
+
+    Raises:
+        UsageError: they were; `why` says why they do not run.
+    """
+    if steps.given:
+        raise UsageError(
+            f"{why}, and {', '.join(steps.given)} says how to quantize.",
+            hint="Leave it out, or run `fewbits optimize` with it and --restart.",
         )
 
 

@@ -9,6 +9,7 @@ from fewbits.emulate import to_qdq
 from fewbits.interfaces import Finding, Runnable, Target, TargetSpec
 from fewbits.model import Model, Precision
 from fewbits.options import Options
+from fewbits.recipe import Recipe
 from fewbits.runtime import Session
 from pydantic import Field
 
@@ -16,6 +17,10 @@ from fewbits_hailo.devices import Device, device_called
 from fewbits_hailo.dfc import compile_here, need_compiler, write_bundle
 from fewbits_hailo.hardware import HardwareRunner
 from fewbits_hailo.layernames import layer_names
+from fewbits_hailo.script.step import with_line
+
+#: what `hailomz --performance` adds to a model script.
+FAST = "performance_param(compiler_optimization_level=max)"
 
 
 class HailoOptions(Options):
@@ -70,6 +75,10 @@ class HailoTarget(Target):
     def device(self, model: Model, executable: Path | None = None) -> Runnable:
         """Return a runnable that runs the HEF on the device."""
         return HardwareRunner(model, executable, self.name)
+
+    def for_speed(self, recipe: Recipe) -> Recipe:
+        """Return the recipe with a line that has Hailo's compiler search for the fastest result."""
+        return with_line(recipe, FAST)
 
     def layer_names(self, model: Model) -> Mapping[str, str]:
         """Return node name → the Dataflow Compiler's name of the layer."""

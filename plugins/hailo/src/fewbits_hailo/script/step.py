@@ -1,12 +1,24 @@
 """The step `hailo_script`: what a model script says to the compiler alone, kept with the model."""
 
+from dataclasses import replace
+
 from fewbits.interfaces import Algorithm, Context, Result
 from fewbits.model import Model, Stage
 from fewbits.options import Options
 from fewbits.provenance import Report
+from fewbits.recipe import Recipe, Step
 from pydantic import Field
 
 NAME = "hailo_script"
+#: steps that must come first, since they settle what the network takes.
+_FIRST = (
+    "normalization",
+    "input_conversion",
+    "resize",
+    "input_layout",
+    "output_activation",
+    "logits",
+)
 
 
 class HailoScriptOptions(Options):
@@ -35,6 +47,23 @@ class HailoScript(Algorithm):
         said = f"{count} line{'' if count == 1 else 's'} for Hailo's compiler"
         report = Report(False, said if count else "nothing is for Hailo's compiler alone")
         return Result(model.advance(self.stage), report)
+
+
+def with_line(recipe: Recipe, line: str) -> Recipe:
+    """Return the recipe with one line more for Hailo's compiler, unless it is there.
+
+    >>> [str(step) for step in with_line(Recipe((Step("quantize"),)), "a()").steps]
+    ['hailo_script:lines=[a()]', 'quantize']
+    """
+    held = next((step for step in recipe.steps if step.use == NAME), None)
+    if held is None:
+        ahead = (i for i, step in enumerate(recipe.steps) if step.use not in _FIRST)
+        first = next(ahead, len(recipe.steps))
+        added = Step(NAME, {"lines": [line]})
+        return replace(recipe, steps=(*recipe.steps[:first], added, *recipe.steps[first:]))
+    lines = [*held.options.get("lines", ())]
+    changed = Step(NAME, {**held.options, "lines": [*dict.fromkeys([*lines, line])]})
+    return replace(recipe, steps=tuple(changed if s is held else s for s in recipe.steps))
 
 
 def handover_lines(model: Model) -> tuple[str, ...]:
