@@ -121,16 +121,19 @@ def _matching(glob: str, names: list[str], ports: frozenset[str], step: str) -> 
 
 
 def _written(graph: ir.Graph, placement: Placement, unary_ops: frozenset[str]) -> dict[str, str]:
-    """Return node → the tensor with a range of its own that its layer writes.
+    """Return node → the tensor with a range of its own that its layer writes or passes on.
 
     A function that is computed by table belongs to the layer whose output nothing else reads.
     """
     roots = unary_roots(graph, unary_ops)
+    producers = {str(value.name): node for node in graph for value in node.outputs}
     ends: dict[ir.Value, list[str]] = {}
     for value, root in roots.items():
         if value.name in placement.own and placement.own[str(value.name)] is value.producer():
             ends.setdefault(root, []).append(str(value.name))
     written = {str(n.name): t for t, n in placement.own.items() if n is not None}
+    for name, origin in resolve(placement.inherited, placement.inherited).items():
+        written.setdefault(str(producers[name].name), origin)
     for value, found in ends.items():
         producer = value.producer()
         if producer is None or len(found) != 1 or value.is_graph_output():

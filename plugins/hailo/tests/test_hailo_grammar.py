@@ -15,7 +15,7 @@ from fewbits_hailo.script.syntax import (
     write,
     write_value,
 )
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 
@@ -167,6 +167,7 @@ def statements(draw):
     return Statement(tuple(draw(st.lists(WORDS, max_size=2))), draw(WORDS), arguments)
 
 
+@settings(deadline=None)
 @given(st.lists(statements(), max_size=4).map(tuple))
 def test_a_script_that_was_written_reads_back_equal(script):
     found = parse(write(script))
@@ -181,6 +182,7 @@ def types(value):
     return [types(each) for each in value] if isinstance(value, tuple) else type(value)
 
 
+@settings(deadline=None)
 @given(st.text() | st.text("ab(),=[]{}\"'#\\ \n\r\t1.e-", max_size=60))
 @example("a(\\")
 @example('a("\\')

@@ -102,6 +102,28 @@ def layer_names(model: Model) -> dict[str, str]:
     return names
 
 
+def fused_nodes(model: Model) -> dict[str, tuple[str, ...]]:
+    """Return layer's node name → nodes of the activation that is fused into it, in order.
+
+    >>> from fewbits.testing import Net
+    >>> net = Net("tiny")
+    >>> x = net.conv(net.input("x", 4, 8, 8), 4, 4)
+    >>> net.output(net.op("Mul", x, net.op("Sigmoid", x)), 4, 8, 8)
+    >>> fused_nodes(net.build())
+    {'conv_0': ('sigmoid_1', 'mul_2')}
+    """
+    found: dict[str, list[str]] = {}
+    roots = unary_roots(model.graph, ACTIVATIONS | frozenset(PAIRS))
+    fused = {node for node, kind in _functions(model.graph).items() if not kind}
+    standing = {roots[n.outputs[0]] for n in _functions(model.graph) if n not in fused}
+    for node in model.graph:
+        root = roots.get(node.outputs[0])
+        writer = None if root is None else root.producer()
+        if node in fused and writer is not None and root not in standing:
+            found.setdefault(str(writer.name), []).append(str(node.name))
+    return {name: tuple(nodes) for name, nodes in found.items()}
+
+
 def port_names(model: Model) -> dict[str, str]:
     """Return the compiler's name → tensor for inputs and outputs, counted in the graph's order.
 

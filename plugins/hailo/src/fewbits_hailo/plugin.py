@@ -31,3 +31,16 @@ def algorithms() -> list[Component]:
             "fewbits_hailo.script.step:HailoScript",
         )
     ]
+
+
+@hookimpl
+def scripts() -> list[Component]:
+    """Offer the reader of model scripts."""
+    return [
+        Component(
+            "script",
+            "alls",
+            "Hailo's model scripts (.alls), as hailomz takes them",
+            "fewbits_hailo.script.reader:AllsReader",
+        )
+    ]
