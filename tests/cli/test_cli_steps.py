@@ -110,7 +110,7 @@ def test_edits_of_the_input_stand_before_what_uses_samples(files, folder, output
 
 
 def test_edits_of_the_input_stand_behind_those_that_the_recipe_begins_with(folder):
-    flags = StepFlags(["input_layout:layout=NHWC", "tse"], input_conversion="bgr_to_rgb")
+    flags = StepFlags(["input_layout:layout=NHWC", "hailo_script"], input_conversion="bgr_to_rgb")
     registry = from_environment()
     prepared = prepare(
         api.parse(folder / "net.onnx"),
@@ -119,7 +119,7 @@ def test_edits_of_the_input_stand_behind_those_that_the_recipe_begins_with(folde
         target=registry.create("target", "cpu", {}),
     )
     uses = [step.use for step in prepared.recipe.steps]
-    assert uses == ["input_layout", "input_conversion", "tse"]
+    assert uses == ["input_layout", "input_conversion", "hailo_script"]
 
 
 def test_a_conversion_that_is_unknown_names_those_that_are_known(files, refused):
