@@ -18,7 +18,7 @@ from fewbits_editing.options import (
     ResizeOptions,
 )
 from fewbits_editing.resizing import InputResize
-from fewbits_editing.sizes import rescaled
+from fewbits_editing.sizes import rescaled, scale
 from PIL import Image
 
 KINDS = Kind.__args__
@@ -314,3 +314,9 @@ def test_a_layout_that_is_there_already_changes_nothing():
     image = picture(12, 12)
     before = run(model, model.preprocess.apply(image)[None])
     assert np.array_equal(before, run(turned, turned.preprocess.apply(image)[None]))
+
+
+def test_scales_give_the_size_that_was_asked_for():
+    for old in range(1, 300, 7):
+        for new in range(1, 300, 3):
+            assert np.floor(np.float32(old) * scale(old, new)) == new

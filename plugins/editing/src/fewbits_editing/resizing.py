@@ -11,7 +11,7 @@ from fewbits.provenance import LayerNote, Report
 
 from fewbits_editing.front import Front, picked, picture_sides, shape_of
 from fewbits_editing.options import ResizeOptions
-from fewbits_editing.sizes import rescaled
+from fewbits_editing.sizes import rescaled, scale
 
 #: which pixel is nearest: half-way places go up, as in torch's `nearest-exact` and in Pillow.
 _NEAREST = {"half_pixel": "round_prefer_ceil", "asymmetric": "floor"}
@@ -70,15 +70,15 @@ class InputResize(Algorithm):
         front = Front(graph, value)
         attributes = {
             "mode": _MODES[self.options.method],
-            "axes": [first, first + 1],
             "coordinate_transformation_mode": self.options.pixels,
         }
         if self.options.method == "nearest":
             attributes["nearest_mode"] = _NEAREST.get(self.options.pixels, "round_prefer_floor")
-        sizes = front.constant("sizes", np.array([height, width], np.int64))
-        result = front.op(
-            "Resize", value, None, None, sizes, label="resize", shape=inside, **attributes
-        )
+        # Scales, not sizes with axes: ONNX Runtime 1.32 loses the sizes between quantized tensors.
+        factors = [np.float32(1)] * 4
+        factors[first : first + 2] = map(scale, size, (height, width))
+        scales = front.constant("scales", np.array(factors, np.float32))
+        result = front.op("Resize", value, None, scales, label="resize", shape=inside, **attributes)
         front.end(result, (*inside[:first], *size, *inside[first + 2 :]))
         return tuple(LayerNote(name, "added") for name in front.names)
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 from fewbits.preprocess import Preprocess
 
 Size = tuple[int, int]
@@ -37,6 +38,20 @@ def rescaled(said: Preprocess, old: Size, new: Size) -> Preprocess:
         "stretch": None if crop == new else new,
     }
     return said.model_copy(update=changes)
+
+
+def scale(old: int, new: int) -> np.float32:
+    """Return the factor by which a Resize in float32 makes `new` pixels of `old`.
+
+    The new size is the product cut off, so the quotient may have to be a touch larger.
+
+    >>> int(np.float32(448) * scale(448, 224)), int(np.float32(27) * scale(27, 22))
+    (224, 22)
+    """
+    factor = np.float32(new / old)
+    while np.floor(np.float32(old) * factor) < new:
+        factor = np.nextafter(factor, np.float32(np.inf))
+    return factor
 
 
 def _grown(side: int | Size | None, factor: float, least: tuple[int, ...]) -> int | Size | None:
