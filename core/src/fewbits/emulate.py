@@ -170,7 +170,10 @@ def insert_qdq(graph: ir.Graph, value: ir.Value, encoding: Encoding) -> None:
     name = str(value.name)
     leaves = value.is_graph_output()
     uses = [(use.node, use.idx) for use in value.uses()]
-    quantized = _qdq_node(graph, "QuantizeLinear", value, encoding, zero_point, f"{name}.quantized")
+    source = _within(graph, value, encoding)
+    quantized = _qdq_node(
+        graph, "QuantizeLinear", source, encoding, zero_point, f"{name}.quantized"
+    )
     restored = _qdq_node(
         graph,
         "DequantizeLinear",
@@ -186,6 +189,21 @@ def insert_qdq(graph: ir.Graph, value: ir.Value, encoding: Encoding) -> None:
         value.name = f"{name}.float"
         restored.outputs[0].name = name
         graph.outputs[list(graph.outputs).index(value)] = restored.outputs[0]
+
+
+def _within(graph: ir.Graph, value: ir.Value, encoding: Encoding) -> ir.Value:
+    """Clip a value to an encoding's range where the type of its integers reaches further."""
+    if encoding.bits in (8, 16):
+        return value
+    ends = (
+        add_constant(graph, f"{value.name}.{end}", np.asarray(bound, np.float32))
+        for end, bound in (("low", encoding.low), ("high", encoding.high))
+    )
+    node = ir.node("Clip", [value, *ends], name=f"{value.name}.within")
+    node.outputs[0].name = f"{value.name}.within"
+    node.outputs[0].shape, node.outputs[0].type = value.shape, value.type
+    graph.append(node)
+    return node.outputs[0]
 
 
 def _qdq_node(

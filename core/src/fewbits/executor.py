@@ -6,23 +6,25 @@ only move values move integers; every other op is computed in float from what th
 for, and its result quantized where it has an encoding. It is slow: for tests, not for work.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
-from onnx import helper
-from onnx.reference import ReferenceEvaluator
 
 from fewbits.bias import bias_encoding
 from fewbits.errors import ModelError
-from fewbits.graph import MOVING_OPS, Layer, clip_bounds, constant, layers, upper_bounds
+from fewbits.graph import MOVING_OPS, Layer, clip_bounds, constant, upper_bounds
+from fewbits.integer.rules import Rules, check_width
+from fewbits.integer.units import integer_layers, units
 from fewbits.integer_ops import accumulate
 from fewbits.interfaces import Runnable
 from fewbits.model import Encoding, Model, Stage
 from fewbits.numerics import dequantize, quantize, requantize
+from fewbits.reference import names, run_nodes
+from fewbits.targets import Arithmetic
 from fewbits.windows import average_pool, max_pool
 
 Values = Mapping[str, NDArray[Any]]
@@ -35,12 +37,14 @@ class Executor(Runnable):
 
     Args:
         model: at stage `quantized`.
+        arithmetic: of a device that computes in integers alone; its rules are
+            `fewbits.integer.rules`.
 
     Raises:
-        ModelError: the model is not quantized.
+        ModelError: the model is not quantized, or an op has no rule in integers.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, arithmetic: Arithmetic | None = None) -> None:
         if model.stage.rank < Stage.QUANTIZED.rank:
             raise ModelError(
                 f"{model.name} is {model.stage}, not quantized.",
@@ -48,13 +52,24 @@ class Executor(Runnable):
             )
         self._model = model
         self._encodings = model.encodings
-        self._layers = {layer.node: layer for layer in _integer_layers(model)}
+        self._layers = {layer.node: layer for layer in integer_layers(model)}
         fused = [(layer.activation, layer.bound) for layer in self._layers.values()]
         self._done = {node for pair in fused for node in pair if node is not None}
         self._constants = {
             name: self._held(name, np.asarray(constant(value)))
             for name, value in model.graph.initializers.items()
         }
+        self._rules = None if arithmetic is None else Rules(model, arithmetic)
+        self._steps = tuple(self._programme())
+
+    def _programme(self) -> Iterator[Callable[[Values], dict[str, NDArray[Any]]]]:
+        """Yield what is computed in turn, each from what stands already."""
+        if self._rules is not None:
+            yield from (partial(self._rules.evaluate, unit) for unit in units(self._model))
+            return
+        for node in self._model.graph:
+            if node not in self._done:
+                yield partial(self._evaluate, node)
 
     def run(self, inputs: Values) -> dict[str, NDArray[Any]]:
         """Return output name → array, in real values."""
@@ -75,13 +90,20 @@ class Executor(Runnable):
         computed: dict[str, NDArray[Any]] = {}
         seen = dict(self._constants)
         for name, x in inputs.items():
-            computed[name] = self._held(name, x)
+            computed[name] = self._entry(name, x)
         seen |= {name: given.get(name, x) for name, x in computed.items()}
-        for node in self._model.graph:
-            outputs = {} if node in self._done else self._evaluate(node, seen)
+        for step in self._steps:
+            outputs = step(seen)
             computed |= outputs
             seen |= {name: given.get(name, x) for name, x in outputs.items()}
         return computed
+
+    def _entry(self, name: str, x: NDArray[Any]) -> NDArray[Any]:
+        """Return an input as it is held."""
+        encoding = self._encodings.get(name)
+        if encoding is None or self._rules is None:
+            return self._held(name, x)
+        return self._rules.entry(x, encoding)
 
     def _held(self, name: str, x: NDArray[Any]) -> NDArray[Any]:
         """Return a tensor as it is held: in integers where it has an encoding."""
@@ -99,12 +121,12 @@ class Executor(Runnable):
             return {str(layer.output.name): self._layer(layer, values)}
         if self._moves(node):
             return _moved(node, values, self._model)
-        real = {name: self._real(name, values) for name in _names(node.inputs)}
+        real = {name: self._real(name, values) for name in names(node.inputs)}
         found = _in_float(node, real, self._model)
         return {name: self._held(name, np.asarray(x)) for name, x in found.items()}
 
     def _moves(self, node: ir.Node) -> bool:
-        source, outputs = (list(_names(values)) for values in (node.inputs[:1], node.outputs))
+        source, outputs = (list(names(values)) for values in (node.inputs[:1], node.outputs))
         held = [self._encodings.get(name) for name in (*source, *outputs)]
         first = held[0] if held else None
         same = all(first is not None and e is not None and first.equals(e) for e in held)
@@ -123,7 +145,8 @@ class Executor(Runnable):
             step = np.tile(step, sums.shape[axis] // step.size)
         if layer.bias is not None:
             sums = sums + _along(self._bias(layer, weight, source, values), axis, sums.ndim)
-        _check_width(layer, sums, source, weight)
+        if source.bits <= 8 and weight.bits <= 8:
+            check_width(layer, sums)
         if target is None:
             return np.asarray(sums.astype(np.float32) * _along(step, axis, sums.ndim))
         multiplier = np.asarray(step / target.scale, np.float32)
@@ -139,17 +162,6 @@ class Executor(Runnable):
         if name in self._encodings:
             return bias
         return quantize(bias, bias_encoding(weight, source, layer.out_channels, 48))
-
-
-def _integer_layers(model: Model) -> Iterator[Layer]:
-    """Yield the layers whose input and weight are integers, with what is fused behind each."""
-    held = model.encodings
-    for layer in layers(model.graph):
-        if layer.input.name not in held or layer.weight.name not in held:
-            continue
-        plain = replace(layer, activation=None, bound=None)
-        ends = (plain, replace(layer, bound=None), layer)
-        yield next((end for end in ends if end.output.name in held), plain)
 
 
 def _along(parameter: NDArray[Any], axis: int, ndim: int) -> NDArray[Any]:
@@ -168,33 +180,18 @@ def _clipped(q: NDArray[np.int64], layer: Layer, encoding: Encoding) -> NDArray[
     return q if tops is None else np.minimum(q, quantize(tops, encoding))
 
 
-def _check_width(layer: Layer, sums: NDArray[np.int64], source: Encoding, weight: Encoding) -> None:
-    """Refuse sums that a 32-bit accumulator would not hold."""
-    if source.bits > 8 or weight.bits > 8 or not sums.size:
-        return
-    if max(int(sums.max()), -int(sums.min()) - 1) >= 2**31:
-        raise ModelError(
-            f"The accumulator of layer '{layer.name}' overflows 32 bits.",
-            hint="Quantize this layer with wider scales, or with 16 bits.",
-        )
-
-
-def _names(values: Any) -> Iterator[str]:
-    yield from (str(value.name) for value in values if value is not None and value.name)
-
-
 def _moved(node: ir.Node, values: Values, model: Model) -> dict[str, NDArray[Any]]:
     """Return a moving op's outputs, in the integers of its input."""
     if node.op_type == "MaxPool":
-        (source,), (output,) = _names(node.inputs), _names(node.outputs)
+        (source,), (output,) = names(node.inputs), names(node.outputs)
         return {output: max_pool(values[source], node)}
-    return _reference(node, {name: values[name] for name in _names(node.inputs)}, model)
+    return _reference(node, {name: values[name] for name in names(node.inputs)}, model)
 
 
 def _in_float(node: ir.Node, real: Values, model: Model) -> dict[str, NDArray[Any]]:
     """Return one op's outputs in float."""
     if node.op_type in _POOLS and len(node.outputs) == 1:
-        (source,), (output,) = _names(node.inputs), _names(node.outputs)
+        (source,), (output,) = names(node.inputs), names(node.outputs)
         return {output: _POOLS[node.op_type](real[source], node).astype(np.float32)}
     return _reference(node, real, model)
 
@@ -206,8 +203,6 @@ def _reference(node: ir.Node, values: Values, model: Model) -> dict[str, NDArray
             f"MaxPool '{node.name}' writes indices, which the integer executor does not compute.",
             hint="Cut the network off before it with --end-node-names.",
         )
-    inputs, outputs = list(dict.fromkeys(_names(node.inputs))), list(_names(node.outputs))
-    opsets = [helper.make_opsetid(d, v) for d, v in model.graph.opset_imports.items()]
-    function = helper.make_function("local", "node", inputs, outputs, [ir.to_proto(node)], opsets)
-    found = ReferenceEvaluator(function).run(None, dict(values), attributes={})
-    return dict(zip(outputs, found, strict=True))
+    return run_nodes(
+        [node], dict(values), list(names(node.outputs)), dict(model.graph.opset_imports)
+    )

@@ -5,7 +5,14 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
-from fewbits.graph import constant, fused_activation, fused_bound, is_layer, readers
+from fewbits.graph import (
+    constant,
+    fused_activation,
+    fused_bound,
+    is_layer,
+    only_moves,
+    readers,
+)
 from fewbits.interfaces import TargetSpec
 
 
@@ -47,10 +54,12 @@ def place(graph: ir.Graph, spec: TargetSpec) -> Placement:
         if node in done:
             continue
         root = roots.get(node.outputs[0])
-        if root is None and (_is_layer_op(node, spec) or _is_quantized_op(node, spec)):
-            done |= _place_quantized(node, spec, placement, roots)
-        elif root is None and node.op_type in spec.passthrough_ops:
+        if root is None and _passes_through(node, spec):
+            if not spec.float_ops and node.inputs[0] is not None:
+                _need(node.inputs[0], placement, spec, roots)
             _place_passthrough(node, placement)
+        elif root is None and (_is_layer_op(node, spec) or _is_quantized_op(node, spec)):
+            done |= _place_quantized(node, spec, placement, roots)
         elif not _by_table(node.outputs[0], placement, roots):
             placement.float_nodes.append(node)
     if not spec.float_ops:
@@ -90,7 +99,7 @@ def _place_quantized(
     node: ir.Node, spec: TargetSpec, placement: Placement, roots: Mapping[ir.Value, ir.Value]
 ) -> set[ir.Node]:
     """Encode what a quantized op reads and writes; return the nodes this has dealt with."""
-    for value in node.inputs[:1] if is_layer(node) else node.inputs:
+    for value in node.inputs[:1] if is_layer(node) or node.op_type == "Resize" else node.inputs:
         if value is not None and value.dtype in (None, ir.DataType.FLOAT):
             _need(value, placement, spec, roots)
     chain = [node]
@@ -105,6 +114,11 @@ def _place_quantized(
 def _leaves_in_float(node: ir.Node, spec: TargetSpec) -> bool:
     output = node.outputs[0]
     return node.op_type in spec.float_outputs and output.is_graph_output() and not readers(output)
+
+
+def _passes_through(node: ir.Node, spec: TargetSpec) -> bool:
+    """Whether a node moves integers; a quantized op may do so too, as Resize to the nearest."""
+    return node.op_type in spec.passthrough_ops | spec.quantized_ops and only_moves(node)
 
 
 def _place_passthrough(node: ir.Node, placement: Placement) -> None:
@@ -127,7 +141,7 @@ def _need(
 
     If pass-through ops bring it from the end of a table, it is encoded there, before them.
     """
-    if placement.holds(value):
+    if placement.holds(value) or value.dtype not in (None, ir.DataType.FLOAT):
         return
     moved, origin = _moved_by(value, placement, spec)
     if moved and _by_table(origin, placement, roots):
@@ -162,7 +176,7 @@ def _moved_by(
     """Return the pass-through ops, taken for float so far, behind a value, and where they begin."""
     moved: list[ir.Node] = []
     producer = value.producer()
-    while producer in placement.float_nodes and producer.op_type in spec.passthrough_ops:
+    while producer in placement.float_nodes and _passes_through(producer, spec):
         source = producer.inputs[0]
         if source is None:
             break

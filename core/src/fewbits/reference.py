@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
-from onnx import helper
+from onnx import TypeProto, helper
 from onnx.reference import ReferenceEvaluator
 
 from fewbits.graph import constant
@@ -33,10 +33,14 @@ def run_nodes(
         opsets: domain → version.
     """
     given = {**_constants(nodes), **values}
-    ids = [helper.make_opsetid(domain, version) for domain, version in opsets.items()]
     protos = [ir.to_proto(node) for node in nodes]
-    function = helper.make_function("local", "nodes", list(given), list(outputs), protos, ids)
-    found = ReferenceEvaluator(function).run(None, given, attributes={})
+    ids = [helper.make_opsetid(domain, version) for domain, version in opsets.items()]
+    kinds = {name: helper.np_dtype_to_tensor_dtype(x.dtype) for name, x in given.items()}
+    entries = [helper.make_tensor_value_info(n, kinds[n], x.shape) for n, x in given.items()]
+    results = [helper.make_value_info(name, TypeProto()) for name in outputs]
+    graph = helper.make_graph(protos, "nodes", entries, results)
+    evaluator = ReferenceEvaluator(helper.make_model(graph, opset_imports=ids))
+    found: Any = evaluator.run(list(outputs), given)
     return dict(zip(outputs, map(np.asarray, found), strict=True))
 
 
