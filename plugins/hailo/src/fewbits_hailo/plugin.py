@@ -44,3 +44,16 @@ def scripts() -> list[Component]:
             "fewbits_hailo.script.reader:AllsReader",
         )
     ]
+
+
+@hookimpl
+def commands() -> list[Component]:
+    """Offer `fewbits hailo`."""
+    return [
+        Component(
+            "command",
+            "hailo",
+            "Check model scripts of Hailo's tools",
+            "fewbits_hailo.command:app",
+        )
+    ]

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+from fewbits.interfaces import Target
 from fewbits.levels import COMPRESSION, OPTIMIZATION
+from fewbits.model import Precision
 from fewbits.recipe import Step
 
 from fewbits_hailo.script.draft import Draft, Effect, NoPlaceError
@@ -60,6 +62,7 @@ def compression_params(said: Said, layers: Layers) -> Sequence[Effect]:
 
 def quantization_param(said: Said, layers: Layers) -> Sequence[Effect]:
     """Precision modes and ranges of single layers."""
+    need(said, "layers")
     selection = selected(said, layers)
     effects = []
     if "precision_mode" in said.values:
@@ -75,6 +78,7 @@ def quantization_param(said: Said, layers: Layers) -> Sequence[Effect]:
 
 
 def _precision(mode: str, selection: Selection, layers: Layers) -> Effect:
+    _need_mode(mode, layers.target)
     if selection.everything:
         return Effect(f"quantizer: precision={mode}", lambda draft: _everywhere(draft, mode))
     ports = (*selection.ports, *layers.outputs_of(selection))
@@ -83,6 +87,14 @@ def _precision(mode: str, selection: Selection, layers: Layers) -> Effect:
     return Effect(
         f"quantizer: layers={{{shown}: {mode}}}", lambda draft: draft.quantizer(layers=names)
     )
+
+
+def _need_mode(mode: str, target: Target | None) -> None:
+    if target is not None and Precision.parse(mode) not in target.spec.precisions:
+        known = ", ".join(sorted(map(str, target.spec.precisions)))
+        raise UnfitError(
+            "precision_mode", f"target {target.name} does not run {mode}", f"It runs {known}."
+        )
 
 
 def _everywhere(draft: Draft, mode: str) -> Draft:

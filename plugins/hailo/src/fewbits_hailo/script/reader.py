@@ -92,24 +92,30 @@ class AllsReader(ScriptReader):
         Raises:
             RecipeError: a line that cannot be read or done; with line, column and remedy.
         """
-        return read_text(load(path), model, source=str(path), lenient=lenient)
+        return read_text(load(path), model, target, source=str(path), lenient=lenient)
 
 
 def read_text(
-    text: str, model: Model, *, source: str = "model script", lenient: bool = False
+    text: str,
+    model: Model,
+    target: Target | None = None,
+    *,
+    source: str = "model script",
+    lenient: bool = False,
 ) -> AllsScript:
     """Read a script that is at hand as text.
 
     Args:
         text: the script.
         model: the network that it is for.
+        target: the hardware target, whose precision modes are to be kept to; None for any.
         source: where it came from, for messages.
         lenient: leave out what cannot be done, with a warning for each line.
 
     Raises:
         RecipeError: as `AllsReader.read`.
     """
-    layers = Layers(model)
+    layers = Layers(model, target)
     lines = interpret(parse(text, source=source), layers)
     faults = [fault for line in lines for fault in line.faults]
     if faults and not lenient:

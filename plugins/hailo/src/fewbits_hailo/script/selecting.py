@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 
 import onnx_ir as ir
 from fewbits.graph import constant, is_layer
+from fewbits.interfaces import Target
 from fewbits.model import Model
 
 from fewbits_hailo.layernames import fused_nodes, layer_names, port_names, scope
@@ -51,10 +52,12 @@ class Layers:
 
     Args:
         model: the network, or None.
+        target: the hardware target, or None; it says which precision modes there are.
     """
 
-    def __init__(self, model: Model | None) -> None:
+    def __init__(self, model: Model | None, target: Target | None = None) -> None:
         self.model = model
+        self.target = target
         self._nodes: dict[str, str] = {}
         self._ports: dict[str, str] = {}
         self._onnx: dict[str, ir.Node] = {}
