@@ -39,8 +39,15 @@ class Session:
         logging.getLogger("fewbits").removeHandler(self._log)
 
     def disable(self, names: Iterable[str] | None) -> None:
-        """Leave these plugins out; only before the registry is used."""
-        self._disabled.update(names or ())
+        """Leave these plugins out.
+
+        Whoever types `fewbits demo --no-plugin NAME` has had the plugins looked through for the
+        command `demo` by then; they are discovered again without NAME.
+        """
+        added = set(names or ()) - self._disabled
+        if added:
+            self._disabled |= added
+            self.__dict__.pop("registry", None)
 
     @cached_property
     def registry(self) -> "Registry":

@@ -107,12 +107,18 @@ CalibCount = Annotated[
 
 
 @dataclass(frozen=True)
-class Given:
-    """What to work on, as typed."""
+class GivenNetwork:
+    """The network to read, as typed."""
 
     file: Source
-    archive: Archive = None
     ckpt: Ckpt = None
+
+
+@dataclass(frozen=True)
+class Given(GivenNetwork):
+    """What to work on, as typed: a network, or the archive with its stages."""
+
+    archive: Archive = None
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import typer
 
 from fewbits.cli.common import command, session_of
-from fewbits.cli.flags import Answer, Given, Output, ParseFlags
+from fewbits.cli.flags import Answer, GivenNetwork, Output, ParseFlags
 from fewbits.cli.grouped import grouped
 from fewbits.cli.source import check_output, open_model
 from fewbits.cli.subject import find
@@ -14,11 +14,16 @@ app = command()
 @app.command("parse")
 @grouped
 def parse(
-    ctx: typer.Context, given: Given, *, output: Output = None, flags: ParseFlags, answer: Answer
+    ctx: typer.Context,
+    given: GivenNetwork,
+    *,
+    output: Output = None,
+    flags: ParseFlags,
+    answer: Answer,
 ) -> None:
     """Read a network and write an archive at stage parsed."""
     session = session_of(ctx)
-    subject = find(session, given, flags.name, later=False)
+    subject = find(session, given, flags.name)
     path = subject.output(output)
     check_output(path, subject.file)
     model = open_model(session, subject, flags)

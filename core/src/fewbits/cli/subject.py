@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fewbits.cli.flags import Given, Run
+from fewbits.cli.flags import Given, GivenNetwork, Run
 from fewbits.errors import DataError, PluginError, UsageError
 
 if TYPE_CHECKING:
@@ -63,30 +63,30 @@ class Subject:
         return found
 
 
-def find(
-    session: "Session", given: Given, name: str | None = None, *, later: bool = True
-) -> Subject:
+def find(session: "Session", given: GivenNetwork, name: str | None = None) -> Subject:
     """Return what a command works on.
 
-    A file that exists wins over a named model. Of a named model the stages come from `--archive`,
-    or from NAME.fewbits in the current folder if it is there; else its network is read.
+    A file that exists wins over a named model. Where later stages are of use (`Given`), those of a
+    named model come from `--archive`, or from NAME.fewbits in the current folder if it is there;
+    else its network is read.
 
     Args:
         session: the run of the command line.
         given: what was typed.
         name: the model's name, if the user gave one.
-        later: whether later stages are of use, so that an archive is looked for.
 
     Raises:
         DataError: there is neither such a file nor such a model; the hint names the nearest.
         UsageError: the options do not go together.
     """
+    asked = given.archive if isinstance(given, Given) else None
     if given.file.is_file():
-        return _of_file(given, name)
+        return _of_file(given, asked, name)
     model = _named(session, given.file)
     own = name or model.name
     beside = Path(f"{own}{SUFFIX}")
-    archive = given.archive or (beside if later and beside.is_file() else None)
+    found = beside if isinstance(given, Given) and beside.is_file() else None
+    archive = asked or found
     if archive is not None:
         return Subject(own, _existing(archive), given.ckpt, model)
     if given.ckpt is not None:
@@ -95,20 +95,20 @@ def find(
         return Subject(own, model.network(session.registry.progress), None, model)
 
 
-def _of_file(given: Given, name: str | None) -> Subject:
+def _of_file(given: GivenNetwork, archive: Path | None, name: str | None) -> Subject:
     if given.ckpt is not None:
         raise UsageError(
             f"--ckpt gives a named model another network, and {given.file} is a file.",
             hint=f"Give {given.ckpt} in its place.",
         )
-    if given.archive is None:
+    if archive is None:
         return Subject(name or given.file.stem, given.file)
     if is_archive(given.file):
         raise UsageError(
             f"{given.file} is an archive itself, and --archive names another.",
             hint="Give one of them, or the network's own file with --archive.",
         )
-    return Subject(name or given.file.stem, _existing(given.archive), given.file)
+    return Subject(name or given.file.stem, _existing(archive), given.file)
 
 
 def _named(session: "Session", path: Path) -> "NamedModel":
