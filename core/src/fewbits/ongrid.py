@@ -18,6 +18,9 @@ def put_on_grid(network: ir.Model, quantized: Model, names: Iterable[str]) -> ir
     and DequantizeLinear go behind an activation. Names without an encoding are passed over, and
     so are those that this part of the network does not hold.
 
+    It is for the tensors of one layer: between two activations on grids ONNX Runtime runs a layer
+    in integers and rounds a float weight by itself.
+
     Args:
         network: in float, the quantized model's or a part of it; it is changed.
         quantized: at stage `quantized`; it is not changed.

@@ -141,7 +141,15 @@ class Target(Configurable, ABC):
 
     @abstractmethod
     def emulator(self, model: Model, threads: int | None = None) -> Runnable:
-        """Return a runnable with the device's numerics; `model` is at stage `quantized`."""
+        """Return a runnable with the device's numerics.
+
+        It returns every output of the model's graph in real values. Noise analysis makes inner
+        tensors outputs of a copy and runs that; it must compute the same as without them.
+
+        Args:
+            model: at stage `quantized`.
+            threads: how many threads to use; None lets the runtime choose.
+        """
 
     def need_compiler(self) -> None:
         """See, before any work, that what `compile` needs is on this machine; by default all is.
@@ -211,3 +219,18 @@ class Target(Configurable, ABC):
     def layer_names(self, model: Model) -> Mapping[str, str]:
         """Return node name → name that the device's own tools give the layer; by default none."""
         return {}
+
+
+def need_fit(target: Target, model: Model) -> None:
+    """See that a target can run a model as it stands.
+
+    Raises:
+        TargetError: it cannot; names the first layer, the limit and the remedy.
+    """
+    fatal = [finding for finding in target.check(model) if finding.fatal]
+    if fatal:
+        first, others = fatal[0], len(fatal) - 1
+        more = f" ({others} more like it)" if others else ""
+        raise TargetError(
+            f"{target.name} cannot run '{first.layer}': {first.limit}{more}.", hint=first.remedy
+        )

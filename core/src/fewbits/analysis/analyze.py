@@ -75,8 +75,16 @@ def analyze(
     bounds, advice = limits or Limits(), Advice.of(model, target)
     said = [*_of_outputs(outputs, bounds), *_of_rows(rows, bounds, advice)]
     said += _of_target(target.check(model), chosen if layers else None)
-    name, images = target.name, len(dataset)
-    return Analysis(mode, model.name, name, images, outputs, tuple(rows), tuple(said))
+    return Analysis(
+        mode,
+        model.name,
+        target.name,
+        len(dataset),
+        outputs,
+        tuple(rows),
+        tuple(said),
+        target.layer_names(model),
+    )
 
 
 def _places(model: Model) -> list[Place]:

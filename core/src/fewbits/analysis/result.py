@@ -1,7 +1,7 @@
 """What the analysis says of a model."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from math import isfinite
 from typing import Any
 
@@ -165,6 +165,7 @@ class Analysis:
         outputs: output → SNR in dB with everything quantized; empty in mode `advanced`.
         rows: places in graph order.
         diagnoses: what was found, worst first.
+        names: layer → name that the device's own tools give it; empty where they give none.
     """
 
     mode: str
@@ -174,6 +175,7 @@ class Analysis:
     outputs: Mapping[str, float]
     rows: tuple[Row, ...]
     diagnoses: tuple[Diagnosis, ...]
+    names: Mapping[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON knows it."""
@@ -183,6 +185,7 @@ class Analysis:
             "target": self.target,
             "images": self.images,
             "outputs": dict(self.outputs),
+            "names": dict(self.names),
             "layers": [row.to_dict() for row in self.rows],
             "diagnoses": [vars(each) for each in self.diagnoses],
         }

@@ -27,7 +27,7 @@ def show(found: "Analysis", answer: Answer) -> None:
         origin = f"{found.mode}, {found.images} images, numerics of {found.target}"
         render.heading(found.model, origin)
         columns, rows = table(found)
-        render.table(columns, rows, right=columns[3:])
+        render.table(columns, rows, right=columns[columns.index("mode") + 1 :])
         if found.outputs:
             ends = ", ".join(f"{name} {snr:.1f} dB" for name, snr in found.outputs.items())
             render.text(f"outputs: {ends}")
@@ -41,7 +41,11 @@ def table(found: "Analysis") -> tuple[list[str], list[list[Any]]]:
     own = ["SNR", "lost here"] if found.mode == "simple" else ["at outputs", "share", "own SNR"]
     columns = ["layer", "op", "mode", *own, "weights", "activations"]
     columns += ["range", "seen", "clipped", "bits"]
-    return columns, [_line(row) for row in found.rows]
+    lines = [_line(row) for row in found.rows]
+    if not found.names:
+        return columns, lines
+    named = [[found.names.get(line[0], ""), *line] for line in lines]
+    return [f"on {found.target}", *columns], named
 
 
 def _line(row: "Row") -> list[Any]:

@@ -8,8 +8,11 @@ import pytest
 from numpy.typing import NDArray
 
 from fewbits.errors import TargetError
+from fewbits.graph import layers
 from fewbits.interfaces import Configurable, Finding, Quantizer, Target
 from fewbits.model import Model, Precision
+from fewbits.noise import shown
+from fewbits.numerics import fake_quantize
 from fewbits.runtime import Session
 from fewbits.testing import toys
 from fewbits.testing.algorithm import apply
@@ -112,6 +115,20 @@ class TargetContract(ComponentContract):
         assert set(emulated) == set(compiled) == set(quantized.output_names)
         for name, array in emulated.items():
             assert np.array_equal(array, compiled[name]), name
+
+    def test_emulator_shows_inner_tensors_when_they_are_made_outputs(
+        self, target: Target, quantized: Model
+    ) -> None:
+        inputs = toys.calibration(quantized, 4, seed=2).inputs
+        written = {str(layer.output.name) for layer in layers(quantized.graph)}
+        names = sorted(written & set(quantized.encodings))
+        plain = target.emulator(quantized, threads=1).run(inputs)
+        seen = target.emulator(shown(quantized, names), threads=1).run(inputs)
+        for name, array in plain.items():
+            assert np.array_equal(seen[name], array), f"{name} changed because others are shown"
+        for name in names:
+            on_grid = fake_quantize(seen[name], quantized.encodings[name])
+            np.testing.assert_allclose(seen[name], on_grid, rtol=1e-5, err_msg=name)
 
     @pytest.mark.parametrize("count", [1, 3])
     def test_emulator_takes_any_number_of_samples(
