@@ -2,13 +2,14 @@
 
 from collections import Counter
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fewbits.cli.common import command, session_of
 from fewbits.cli.flags import Answer, Given, ParseFlags
 from fewbits.cli.grouped import grouped
+from fewbits.cli.naming import own_names, show_names
 from fewbits.cli.source import open_model
 from fewbits.cli.subject import find
 
@@ -19,24 +20,46 @@ if TYPE_CHECKING:
     from fewbits.model import Model
     from fewbits.provenance import StepRecord
 
+#: characters of an option's value that a table shows; --json has all.
+LONGEST = 120
+
 app = command()
 
 
 @app.command("info")
 @grouped
-def info(ctx: typer.Context, given: Given, flags: ParseFlags, answer: Answer) -> None:
+def info(
+    ctx: typer.Context,
+    given: Given,
+    flags: ParseFlags,
+    answer: Answer,
+    hw_arch: Annotated[
+        str | None,
+        typer.Option(
+            "--hw-arch",
+            metavar="TARGET",
+            help="Name the layers as this target's own tools do, too; default: the target that an "
+            "archive was made for.",
+        ),
+    ] = None,
+) -> None:
     """Show what a network or an archive holds."""
     session = session_of(ctx)
     subject = find(session, given, flags.name)
     model = open_model(session, subject, flags)
     from fewbits.cli import render
 
+    own = own_names(session, model, hw_arch)
     known = None if subject.named is None else subject.named.info()
     if answer.json:
-        held = summary(model)
+        held = summary(model) | {"target": own.target, "layer_names": dict(own.names)}
         render.print_json(held if known is None else held | {"known": asdict(known)})
         return
     show(model, known)
+    if own.names:
+        show_names(model, own)
+    elif hw_arch is not None:
+        render.text(f"Target {hw_arch} has no names of its own for layers.")
 
 
 def summary(model: "Model") -> dict[str, Any]:
@@ -132,13 +155,18 @@ def level_text(model: "Model") -> str:
 
 
 def options_text(options: dict[str, Any]) -> str:
-    """Return options as they are typed, those that say nothing left out.
+    """Return options as they are typed, those that say nothing left out and long ones cut.
 
     >>> options_text({"bits": 4, "names": [], "mode": None})
     'bits=4'
     """
     said = ((key, value) for key, value in options.items() if value not in (None, "", [], {}))
-    return ", ".join(f"{key}={value}" for key, value in said)
+    return ", ".join(f"{key}={_cut(str(value))}" for key, value in said)
+
+
+def _cut(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
 
 
 def preprocess_text(model: "Model") -> str:
