@@ -1,4 +1,4 @@
-"""`fewbits compile` and `fewbits eval --target hardware` for Hailo devices, as a user types them."""
+"""`fewbits compile` and `fewbits eval --target hardware` for Hailo devices, as users type them."""
 
 import json
 import os

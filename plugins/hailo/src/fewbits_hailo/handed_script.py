@@ -48,6 +48,7 @@ def handed_script(
             batch_size=min(8, samples),
             calibset_size=samples,
         ),
+        _line("model_optimization_config", Word("compression_params"), auto_4bit_weights_ratio=0.0),
         *(_line(name, Word(what), **options) for name, what, options in _SWITCHED_OFF),
         *_modes(model, names),
         *_ranges(model, names),

@@ -11,6 +11,8 @@ from fewbits_hailo.handed_script import precision_modes, written_encodings
 if TYPE_CHECKING:
     from fewbits_hailo.handover import Handover
 
+#: how many layers are named before the rest is counted.
+_NAMED = 8
 _TEXT = """\
 # {name} for {device}
 
@@ -35,7 +37,8 @@ What fewbits decided:
 - Precision modes: {modes}.
 - Ranges handed over: {ranges}.
 - Layers improved behind the quantizer, which stand on their integer grid: {improved}.
-- Of these, layers whose grid the compiler cannot find again from their largest weight: {loose}.
+- Of these, layers with channels whose grid the compiler cannot find again from the largest weight,
+  so that it rounds them once more, on a finer grid: {loose}.
 
 The compiler's own rounding is not public. What may come out otherwise than in fewbits' emulator is
 said in fewbits' docs/hailo-compile.md; measure the HEF on the device.
@@ -46,6 +49,8 @@ def readme(handover: "Handover") -> str:
     """Return the page, in markdown."""
     network, layers = handover.network, handover.layers
     modes = precision_modes(handover.model, layers).values()
+    rest = len(network.loose) - _NAMED
+    more = f" and {rest} more" if rest > 0 else ""
     return _TEXT.format(
         name=handover.name,
         device=handover.device,
@@ -55,7 +60,7 @@ def readme(handover: "Handover") -> str:
         modes=_listed(sorted({str(mode) for mode in modes})),
         ranges=len(written_encodings(handover.model, layers)),
         improved=len(network.improved),
-        loose=_listed(network.loose),
+        loose=_listed(network.loose[:_NAMED]) + more,
     )
 
 

@@ -47,13 +47,13 @@ def spans_grid(weight: NDArray[np.floating], encoding: Encoding) -> bool:
     """Say whether the largest weight of every scale stands at the end of its grid.
 
     Then a symmetric quantizer of the same granularity that takes the range from the largest
-    magnitude finds the same scales, and leaves each weight where it is.
+    magnitude finds the same scales, and leaves each weight where it is. Where all weights of a
+    scale are zero, any grid holds them.
     """
     integers = np.abs(quantize(weight.astype(np.float64), encoding))
-    if encoding.axis is None:
-        return bool(integers.max(initial=0) == encoding.qmax)
     others = tuple(axis for axis in range(weight.ndim) if axis != encoding.axis)
-    return bool((integers.max(axis=others, initial=0) == encoding.qmax).all())
+    largest = integers.max(axis=None if encoding.axis is None else others, initial=0)
+    return bool(((largest == encoding.qmax) | (largest == 0)).all())
 
 
 def _along(bound: NDArray[np.float64], encoding: Encoding, rank: int) -> NDArray[np.float64]:
