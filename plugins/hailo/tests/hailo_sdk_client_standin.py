@@ -18,7 +18,16 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-HW_ARCHS = ("hailo8", "hailo8r", "hailo8l", "hailo10h", "hailo15h", "hailo15m", "hailo15l")
+HW_ARCHS = (
+    "hailo8",
+    "hailo8r",
+    "hailo8l",
+    "hailo10h",
+    "hailo15h",
+    "hailo15m",
+    "hailo15l",
+    "hailo12l",
+)
 OPSETS = (8, *range(11, 18))
 KINDS = {
     "Conv": "conv",

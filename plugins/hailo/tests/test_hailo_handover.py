@@ -199,21 +199,37 @@ def test_names_that_the_compiler_gives_otherwise_are_taken_from_it(compiler, mon
     assert said in head["script"]
 
 
+LAYERS = {
+    "n/conv1": {"original_names": ["b"]},
+    "n/conv2": {"original_names": ["a", "relu"]},
+    "n/conv10": {"original_names": ["c"]},
+}
+NODES = {"conv1": "a", "conv2": "b", "conv10": "c", "activation1": "relu", "pool1": "d"}
+
+
 def test_names_swap_all_at_once_and_users_lines_stay():
-    layers = {
-        "n/conv1": {"original_names": ["b"]},
-        "n/conv2": {"original_names": ["a", "relu"]},
-        "n/conv10": {"original_names": ["c"]},
-    }
-    script = "quantization_param([conv1, conv2, conv10], precision_mode=a8_w4)\n"
-    nodes = {"conv1": "a", "conv2": "b", "conv10": "c"}
-    swapped = script.replace("conv1, conv2", "conv2, conv1")
-    assert as_named(script, "# mark", nodes, layers) == swapped
-    assert as_named(f"{script}# mark\nshortcut(conv10)", "# mark", nodes, layers).startswith(
-        swapped
-    )
+    script = "".join(f"quantization_param(conv{n}, precision_mode=a8_w4)\n" for n in (1, 2, 10))
+    swapped = script.replace("conv1,", "x").replace("conv2,", "conv1,").replace("x", "conv2,")
+    assert as_named(script, "# mark", NODES, LAYERS) == swapped
+    behind = "# mark\nshortcut(conv10)\n"
+    assert as_named(script + behind, "# mark", NODES, LAYERS) == swapped + behind
     with pytest.raises(ValueError, match="conv1 is conv2"):
-        as_named(f"{script}# mark\nshortcut(conv1)", "# mark", nodes, layers)
+        as_named(f"{script}# mark\nshortcut(conv1)", "# mark", NODES, LAYERS)
+
+
+def test_the_activation_that_the_compiler_fuses_decides_its_layers_range():
+    script = (
+        "quantization_param(conv1, force_range_out=[-1.0, 1.0])\n"
+        "quantization_param(activation1, force_range_out=[0.0, 1.0])\n"
+    )
+    fused = "quantization_param(conv2, force_range_out=[0.0, 1.0])\n"
+    assert as_named(script, "# mark", NODES, LAYERS) == fused
+
+
+def test_a_line_for_a_layer_that_the_compiler_lacks_is_left_out_and_said(capsys):
+    line = "quantization_param(pool1, force_range_out=[0.0, 1.0])\n"
+    assert as_named(f"# head\n{line}", "# mark", NODES, LAYERS) == "# head\n"
+    assert capsys.readouterr().err == f"Left out, the compiler has no such layer: {line}"
 
 
 def test_a_users_line_for_a_layer_of_another_name_stops_the_compilation(compiler, monkeypatch):
@@ -238,6 +254,17 @@ def test_the_compilers_archive_is_kept_if_asked_for(compiler, tmp_path):
     assert target.compile(model, samples(model)) == Hailo8().compile(model, samples(model))
     assert (tmp_path / "net.har").read_text().startswith("stand-in HAR of conv_chain")
     assert "har" not in target.options.model_dump(mode="json")
+
+
+def test_what_the_compiler_prints_does_not_mix_with_results(compiler, monkeypatch, capsys):
+    model = quantized("conv_chain")
+    real = compiler.ClientRunner.compile
+    monkeypatch.setattr(
+        compiler.ClientRunner, "compile", lambda runner: print("[info] hello") or real(runner)
+    )
+    Hailo8().compile(model, samples(model))
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", "[info] hello\n")
 
 
 def test_without_the_compiler_the_error_names_the_way_out(no_hailo):

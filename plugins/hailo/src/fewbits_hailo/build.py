@@ -35,17 +35,27 @@ def build(folder: Path, har: Path | None = None) -> bytes:
 def as_named(script: str, mark: str, nodes: dict[str, str], layers: dict[str, Any]) -> str:
     """Return the script with the names that the compiler gave the layers of these nodes.
 
-    The user's own lines, behind the mark, stay; where they name a layer otherwise, it is an error.
+    A line for a layer that the compiler does not have is left out, and said. The user's own lines,
+    behind the mark, stay; where they name a layer otherwise, it is an error.
     """
-    given: dict[str, str] = {}
-    for name, layer in layers.items():
-        given.update({n: name.split("/")[-1] for n in layer["original_names"] if n not in given})
+    names = {name.split("/")[-1]: layer for name, layer in layers.items()}
+    given = {n: name for name, layer in reversed(names.items()) for n in layer["original_names"]}
     new = {old: given[node] for old, node in nodes.items() if given.get(node, old) != old}
     own, middle, users = script.partition(mark)
     wrong = [f"{old} is {new[old]}" for old in new if re.search(rf"\b{old}\b", users)]
     if wrong:
         raise ValueError(f"The lines behind '{mark}' name layers otherwise: {', '.join(wrong)}.")
-    return re.sub(r"\b[A-Za-z_]\w*", lambda word: new.get(word[0], word[0]), own) + middle + users
+    held: dict[str, str] = {}
+    for line in own.splitlines():
+        about = re.match(r"quantization_param\((\w+), \w+=", line)
+        if about:
+            line = line.replace(about[1], new.get(about[1], about[1]), 1)
+            about = re.match(r"quantization_param\((\w+), \w+=", line)
+        if about and about[1] not in names:
+            print(f"Left out, the compiler has no such layer: {line}", file=sys.stderr)
+        else:
+            held[about[0] if about else line] = line
+    return "".join(f"{line}\n" for line in held.values()) + middle + users
 
 
 def by_layer(data: dict[str, Any], layers: dict[str, Any]) -> Any:

@@ -2,7 +2,9 @@
 
 import importlib.util
 import shutil
+import sys
 import tempfile
+from contextlib import redirect_stdout
 from pathlib import Path
 
 from fewbits.data import Dataset
@@ -57,7 +59,8 @@ def compile_here(
 
 def _build(folder: Path, device: str, har: Path | None) -> bytes:
     try:
-        return build.build(folder, har)
+        with redirect_stdout(sys.stderr):  # the compiler talks much, and results go to stdout
+            return build.build(folder, har)
     except Exception as error:  # the compiler has exceptions of many kinds, none of them documented
         said = " ".join(f"{type(error).__name__}: {error}".split())[:500]
         raise TargetError(

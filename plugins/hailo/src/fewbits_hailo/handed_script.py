@@ -64,20 +64,15 @@ def _line(command: str, *values: Value, **options: Value) -> str:
 
 
 def _modes(model: Model, names: Mapping[str, str]) -> list[str]:
-    """Return a line for each precision mode that is not the compiler's own, a8_w8."""
-    held: dict[str, list[str]] = {}
-    for name, mode in precision_modes(model, names).items():
-        held.setdefault(str(mode), []).append(name)
+    """Return a line for each layer whose precision mode is not the compiler's own, a8_w8.
+
+    One layer a line, so that one that the compiler does not have takes no other with it.
+    """
     return [
-        _line("quantization_param", _selected(layers), precision_mode=Word(mode))
-        for mode, layers in sorted(held.items())
-        if mode != "a8_w8"
+        _line("quantization_param", Word(name), precision_mode=Word(str(mode)))
+        for name, mode in precision_modes(model, names).items()
+        if str(mode) != "a8_w8"
     ]
-
-
-def _selected(layers: Sequence[str]) -> Value:
-    words = tuple(map(Word, layers))
-    return words[0] if len(words) == 1 else words
 
 
 def precision_modes(model: Model, names: Mapping[str, str]) -> dict[str, Precision]:
