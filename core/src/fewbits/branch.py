@@ -74,6 +74,10 @@ class Branch:
         """Return a value that the present step wanted."""
         return self._held[str(value.name)]
 
+    def at_hand(self, value: ir.Value) -> Tensor | None:
+        """Return a value if it is stored at present, because a later step reads it or this one."""
+        return self._held.get(str(value.name))
+
     def close(self) -> None:
         """Let go of everything."""
         self._let_go(len(self._segments))

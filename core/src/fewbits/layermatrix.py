@@ -68,6 +68,21 @@ def columns(layer: Layer, x: NDArray[Any]) -> NDArray[Any]:
     return np.ascontiguousarray(ordered).reshape(layer.groups, size, -1)
 
 
+def output_columns(layer: Layer, y: NDArray[Any]) -> NDArray[Any]:
+    """Return what a layer writes as columns, `(groups, out/groups, samples · positions)`.
+
+    Args:
+        layer: as for `columns`.
+        y: of its output's shape, batch first: `(n, out, *positions)` for convolutions, else
+            `(…, out)`.
+    """
+    if layer.op_type in ("Gemm", "MatMul"):
+        return np.ascontiguousarray(y.reshape(-1, y.shape[-1]).T)[None]
+    split = y.reshape(len(y), layer.groups, y.shape[1] // layer.groups, -1)
+    ordered = np.ascontiguousarray(split.transpose(1, 2, 0, 3))
+    return ordered.reshape(*ordered.shape[:2], -1)
+
+
 def columns_at(layer: Layer, x: NDArray[Any], places: NDArray[np.integer]) -> NDArray[Any]:
     """Return the columns at some output positions only, `(groups, columns, samples · k)`.
 

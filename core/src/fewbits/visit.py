@@ -8,6 +8,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from fewbits.addend import Addend
 from fewbits.graph import Layer, constant
 from fewbits.model import Encoding, Model, Precision
 from fewbits.runtime import Session
@@ -26,6 +27,8 @@ class Visit:
         float_layer: the layer of the same name in the float model.
         source: the quantized layer's input, as integers, with what was replaced upstream.
         float_source: the float layer's input in the float model; None without `reference`.
+        addend: what is added to the layer's output right behind it, in either branch; None where
+            nothing is, where it is not known yet, or without `reference`.
     """
 
     layer: Layer
@@ -35,6 +38,7 @@ class Visit:
     _piece: Workpiece
     _origin: Model
     _threads: int | None
+    addend: Addend | None = None
 
     @property
     def name(self) -> str:

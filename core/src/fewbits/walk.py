@@ -22,12 +22,14 @@ too.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from fewbits.addend import Addend, added_behind
 from fewbits.branch import Branch
 from fewbits.data import Dataset, input_specs_of
 from fewbits.errors import DataError, ModelError
@@ -126,7 +128,7 @@ class Walk:
         for step, name in enumerate(self.names, 1):
             for branch in branches:
                 branch.advance(step)
-            yield self._visit(name)
+            yield replace(self._visit(name), addend=self._addend(name))
 
     def outputs(self) -> Iterator[dict[str, NDArray[Any]]]:
         """Yield the quantized model's outputs, batch by batch, once all layers were visited."""
@@ -155,6 +157,19 @@ class Walk:
         return Visit(
             layer, float_layer, source, float_source, self._piece, self._origin, self._threads
         )
+
+    def _addend(self, name: str) -> Addend | None:
+        """Return what is added to a layer's output in either branch, if both hold it by now."""
+        float_layer = self._float_layer(name)
+        value = added_behind(float_layer)
+        twin = None if value is None else self._piece.twin(str(value.name))
+        if self._float is None or value is None or twin is None:
+            return None
+        real, stored = self._float.at_hand(value), self._quantized.at_hand(twin)
+        if real is None or stored is None:
+            return None
+        encoding = self._piece.encodings.get(str(value.name))
+        return Addend(Activations(real, None), Activations(stored, encoding))
 
     def _float_layer(self, name: str) -> Layer:
         if name not in self._float_layers:

@@ -51,8 +51,11 @@ class Workpiece:
 
     def running(self, value: ir.Value) -> ir.Value:
         """Return what stands for a value in the QDQ form: its integers, if it is encoded."""
-        name = str(value.name)
-        return self._values[f"{name}.quantized" if name in self.encodings else name]
+        return self._values[self._stand_in(str(value.name))]
+
+    def twin(self, name: str) -> ir.Value | None:
+        """Return what stands for the value of a name in the QDQ form, None if nothing does."""
+        return self._values.get(self._stand_in(name))
 
     def entries(self) -> list[ir.Value]:
         """Return what stands for the graph's inputs."""
@@ -91,6 +94,9 @@ class Workpiece:
             held = np.asarray(constant(layer.bias)) if bias is None else bias
             self._store_bias(layer, held.astype(np.float64), on_grid)
         self.changed.add(layer.name)
+
+    def _stand_in(self, name: str) -> str:
+        return f"{name}.quantized" if name in self.encodings else name
 
     def _checked(self, layer: Layer, encoding: Encoding | None) -> Encoding:
         held = self.encodings[str(layer.weight.name)]

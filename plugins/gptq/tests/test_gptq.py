@@ -7,6 +7,7 @@ from fewbits.builtin.uniform import UniformOptions, UniformQuantizer
 from fewbits.data import ArrayDataset
 from fewbits.errors import DataError, RecipeError
 from fewbits.graph import layers
+from fewbits.layermatrix import columns
 from fewbits.model import Model
 from fewbits.noise import layer_snr
 from fewbits.testing import toys
@@ -14,8 +15,7 @@ from fewbits.testing.inspection import context
 from fewbits.walk import Walk
 from fewbits_gptq.algorithm import Gptq
 from fewbits_gptq.options import GptqOptions
-from fewbits_gptq.solve import aimed
-from fewbits_gptq.sums import Sums, sums_of
+from fewbits_gptq.sums import halves_of, sums_of
 
 
 def quantized(model: Model, precision: str = "a8_w4", **options) -> Model:
@@ -112,12 +112,57 @@ def test_sums_are_those_of_both_inputs():
             assert (sums.count, sums.samples) == (10, 10)
 
 
-def test_the_aim_is_the_least_squares_weight():
-    """`t = M·x + c` in full precision is met exactly by `W·M`, with next to no ridge."""
-    rng = np.random.default_rng(0)
-    x, mixing, weight = rng.normal(size=(4, 500)), rng.normal(size=(4, 4)), rng.normal(size=(3, 4))
-    t = mixing @ x + rng.normal(size=(4, 1))
-    firsts = x.sum(axis=1)[None], t.sum(axis=1)[None]
-    sums = Sums((x @ x.T)[None], (t @ x.T)[None], *firsts, count=500, samples=500)
-    np.testing.assert_allclose(aimed(weight[None], sums, 1e-12)[0], weight @ mixing, atol=1e-8)
-    np.testing.assert_allclose(aimed(weight[None], sums, 1e9)[0], weight, atol=1e-6)
+def test_halves_hold_every_sample_once():
+    model = quantized(toys.conv_chain())
+    with Walk(model, toys.calibration(model, 9), threads=1) as walk:
+        for visit in walk:
+            first, second = halves_of(visit, cross=True)
+            assert (first.samples, second.samples) == (5, 4)
+            whole = sums_of(visit, cross=True)
+            np.testing.assert_allclose(first.merge(second).second, whole.second)
+            assert not np.allclose(first.second, second.second)
+
+
+def test_what_is_lacking_behind_a_layer_is_summed():
+    """Of a residual block the other branch, float minus quantized, against the inputs."""
+    model = quantized(toys.residual())
+    found = 0
+    with Walk(model, toys.calibration(model, 8), threads=1) as walk:
+        for visit in walk:
+            sums = sums_of(visit, cross=True)
+            if visit.addend is None:
+                assert sums.extra is None
+                continue
+            found += 1
+            x = columns(visit.layer, visit.source.real(visit.source.rows(range(8))))[0]
+            lacking = visit.addend.missing(range(8))
+            d = np.moveaxis(lacking, 1, 0).reshape(lacking.shape[1], -1)
+            np.testing.assert_allclose(sums.extra[0], d @ x.T, rtol=1e-3, atol=1e-3)
+            np.testing.assert_allclose(sums.first_extra[0], d.sum(axis=1), rtol=1e-3, atol=1e-3)
+    assert found
+
+
+def test_moments_of_a_layer_without_a_bias_are_not_about_the_means():
+    """A MatMul's mean is nobody's but its weights': the error that counts has it in."""
+    float_model = toys.matmul()
+    data = correlated(float_model, 64, 0)
+    shifted = ArrayDataset({name: x + 3.0 for name, x in data.inputs.items()})
+    setting = context(CpuTarget(), shifted)
+    quantizer = UniformQuantizer(UniformOptions(precision="a8_w4"))
+    model = quantizer.apply(float_model, setting).model
+    with Walk(model, shifted, threads=1) as walk:
+        sums = sums_of(next(iter(walk)), cross=False, centered=False)
+        np.testing.assert_allclose(sums.covariance, sums.second / sums.count)
+    new = Gptq().apply(model, setting).model
+    shift = [mean_shift(each, shifted) for each in (model, new)]
+    assert shift[1] < 0.7 * shift[0]
+
+
+def mean_shift(model: Model, data: ArrayDataset) -> float:
+    """Return how far the first layer's output is off in the mean, root mean square."""
+    with Walk(model, data, threads=1) as walk:
+        visit = next(iter(walk))
+        found = np.concatenate([visit.forward(q) for q in visit.source.batches()])
+        wanted = np.concatenate([visit.float_forward(x) for x in visit.float_source.batches()])
+    axes = tuple(range(found.ndim - 1))
+    return float(np.sqrt(np.mean((found - wanted).mean(axis=axes) ** 2)))

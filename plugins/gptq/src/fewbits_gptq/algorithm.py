@@ -1,7 +1,8 @@
 """The algorithm `gptq`: weights rounded in turn, each error taken up by the weights behind it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import numpy as np
 from fewbits.data import take
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from fewbits_gptq.options import GptqOptions
 from fewbits_gptq.solve import solve
-from fewbits_gptq.sums import sums_of
+from fewbits_gptq.sums import Sums, halves_of
 
 
 @dataclass(frozen=True)
@@ -99,14 +100,14 @@ class Gptq(Algorithm):
             return walk.model, found
 
     def _visit(self, visit: Visit, wanted: NDArray[np.float64] | None) -> Rounded:
-        solved = solve(visit, sums_of(visit, cross=self.options.asymmetric), self.options)
+        corrected = self.options.bias_correction and visit.bias is not None
+        halves = halves_of(visit, cross=self.options.asymmetric, centered=corrected)
+        solved = solve(visit, halves, self.options)
         bias = None
-        if self.options.bias_correction and visit.bias is not None:
-            if wanted is None:
-                wanted = _float_mean(visit)
-            bias = wanted - output_means(
-                visit.layer, solved.weight, column_means(visit.layer, visit.source)
-            )
+        if corrected:
+            mean = _float_mean(visit, halves) if wanted is None else wanted
+            seen = column_means(visit.layer, visit.source)
+            bias = mean - output_means(visit.layer, solved.weight, seen)
         weight, held = visit.weight, visit.bias
         encoding = visit.weight_encoding
         visit.replace(weight=solved.weight, bias=bias, encoding=solved.encoding)
@@ -121,11 +122,15 @@ def _can(op_type: str) -> bool:
     return op_type != "MatMul"
 
 
-def _float_mean(visit: Visit) -> NDArray[np.float64]:
-    """Return `E[z]` of the float layer on the float network's activations, `(out,)`."""
+def _float_mean(visit: Visit, halves: Sequence[Sums]) -> NDArray[np.float64]:
+    """Return `E[W·t + b + d]`: what the float layer writes on average, and what it makes up for."""
     assert visit.float_source is not None
     means = column_means(visit.float_layer, visit.float_source)
-    return output_means(visit.float_layer, visit.float_weight, means) + visit.float_bias
+    mean = output_means(visit.float_layer, visit.float_weight, means) + visit.float_bias
+    sums = reduce(Sums.merge, halves)
+    if sums.first_extra is None:
+        return mean
+    return np.asarray(mean + sums.first_extra.reshape(-1) / sums.count)
 
 
 def _report(model: Model, reasons: Mapping[str, str], found: Mapping[str, Rounded]) -> Report:

@@ -1,6 +1,6 @@
 """Options of the algorithm `gptq`."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from fewbits.options import Options
 from pydantic import Field
@@ -18,7 +18,10 @@ class GptqOptions(Options):
         None, ge=1, description="Calibration samples to take, from the start; all by default."
     )
     damping: float = Field(
-        0.01, gt=0.0, description="Share of the Hessian's mean diagonal added to it."
+        0.01,
+        gt=0.0,
+        description="Share of the Hessian's mean diagonal added to it, at least; more where few"
+        " samples ask for it.",
     )
     act_order: bool = Field(
         True, description="Round columns in the order of falling input power instead of as stored."
@@ -36,8 +39,11 @@ class GptqOptions(Options):
         description="Aim at the float layer's output on the float network's own activations, and"
         " so at mending what earlier layers lost, too.",
     )
-    ridge: float = Field(
-        0.1, gt=0.0, description="For asymmetric: how far to draw to the float weight."
+    ridge: Literal["auto"] | Annotated[float, Field(gt=0.0)] = Field(
+        "auto",
+        description="For asymmetric: how far to draw to the float weight, as a share of the"
+        " Hessian's mean diagonal; auto chooses it by layer, by how well one half of the samples"
+        " predicts the other.",
     )
     bias_correction: bool = Field(
         True, description="Give each output channel the mean that it has in full precision."

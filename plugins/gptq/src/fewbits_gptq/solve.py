@@ -1,6 +1,8 @@
 """One layer: its float weight, what is known of its inputs, and the integers that fit best."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import numpy as np
 from fewbits.bias import with_room_for_bias
@@ -11,10 +13,13 @@ from fewbits.walk import Visit
 from numpy.typing import NDArray
 
 from fewbits_gptq import rounding
+from fewbits_gptq.aim import aimed, validated
 from fewbits_gptq.options import GptqOptions
 from fewbits_gptq.sums import Sums
 
 Array = NDArray[np.float64]
+
+_MOST_SHRUNK = 0.9
 
 
 @dataclass(frozen=True)
@@ -34,23 +39,22 @@ class Solved:
     error_after: float
 
 
-def solve(visit: Visit, sums: Sums, options: GptqOptions) -> Solved:
+def solve(visit: Visit, halves: Sequence[Sums], options: GptqOptions) -> Solved:
     """Round a layer's float weight.
 
-    The error is that of the outputs about their means, for the bias makes up for the means. What
-    is aimed at is the float weight, or, with the float branch's inputs `t` at hand, the weight that
-    brings the quantized branch closest to the float output: `argmin_Ŵ E‖W·t − Ŵ·x‖²`, drawn to `W`
-    by `ridge` (Li et al. 2025, GPTAQ).
+    Where a bias makes up for the means, the error is that of the outputs about them. What is aimed
+    at is the float weight, or, with the float branch at hand, what brings the quantized branch
+    closest to it (`aim`). `damping` gives way to what few samples ask for (`Sums.shrinkage`).
 
     Args:
         visit: the layer.
-        sums: of its inputs.
+        halves: sums of its inputs over either half of the samples.
         options: damping, ridge, order and refinement.
     """
-    layer = visit.layer
+    layer, sums = visit.layer, reduce(Sums.merge, halves)
     weight = weight_matrix(layer, visit.float_weight.astype(np.float64))
-    hessian = damped(sums.covariance, options.damping)
-    aim = weight if sums.cross is None else aimed(weight, sums, options.ridge)
+    hessian = damped(sums.covariance, np.maximum(options.damping, _asked_by_few(sums)))
+    aim = weight if sums.cross is None else _aim(weight, halves, sums, options)
     keep = np.ones(weight.shape, np.bool_)
     if visit.mask is not None:
         keep = weight_matrix(layer, visit.mask)
@@ -68,19 +72,17 @@ def solve(visit: Visit, sums: Sums, options: GptqOptions) -> Solved:
     )
 
 
-def aimed(weight: Array, sums: Sums, ridge: float) -> Array:
-    """Return `W·(E[t·xᵀ] + r·I)·(E[x·xᵀ] + r·I)⁻¹`, moments about the means.
+def _aim(weight: Array, halves: Sequence[Sums], sums: Sums, options: GptqOptions) -> Array:
+    """Return the weight to aim at, ridges chosen by the samples unless they are given."""
+    if options.ridge == "auto":
+        return aimed(weight, sums, *validated(weight, halves))
+    return aimed(weight, sums, options.ridge, options.ridge)
 
-    Args:
-        weight: `W`, `(groups, rows, columns)`.
-        sums: of the layer's inputs in both branches.
-        ridge: `r` as a share of the mean diagonal; the larger, the closer to `W`.
-    """
-    plain = sums.covariance
-    drawn = damped(plain, ridge)
-    cross = sums.cross_covariance + (drawn - plain)
-    solved = np.linalg.solve(drawn, np.matmul(weight, cross).swapaxes(1, 2))
-    return np.ascontiguousarray(solved.swapaxes(1, 2))
+
+def _asked_by_few(sums: Sums) -> Array:
+    """Return the damping that comes to a shrunk estimate of the covariance, `ρ / (1 − ρ)`."""
+    drawn = np.minimum(sums.shrinkage, _MOST_SHRUNK)
+    return np.asarray(drawn / (1.0 - drawn))
 
 
 def _integers(

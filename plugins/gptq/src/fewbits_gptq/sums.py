@@ -1,10 +1,12 @@
 """What is known of a layer's inputs in both branches: second moments, cross moments, means."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import reduce
 
 import numpy as np
-from fewbits.layermatrix import columns, positions, weight_matrix, weight_shape
+from fewbits.hessian import Moments
+from fewbits.layermatrix import columns, output_columns, positions, weight_shape
 from fewbits.walk import Visit
 from numpy.typing import NDArray
 
@@ -15,7 +17,7 @@ ENOUGH = 200_000
 LEAST_SAMPLES = 64
 
 
-@dataclass
+@dataclass(frozen=True)
 class Sums:
     """Sums over samples and positions of a layer's columns: `x` as quantized, `t` in float.
 
@@ -26,6 +28,10 @@ class Sums:
         first_float: `Σ t`.
         count: number of columns that were summed.
         samples: number of samples they came from.
+        extra: `Σ d·xᵀ`, `(groups, rows, columns)`, `d` being what the float branch adds to the
+            layer's output right behind it, minus what the quantized branch adds; None if nothing.
+        first_extra: `Σ d`, `(groups, rows)`.
+        centered: whether moments are about the means, because a bias takes up the mean.
     """
 
     second: Array
@@ -34,45 +40,107 @@ class Sums:
     first_float: Array
     count: int = 0
     samples: int = 0
+    extra: Array | None = None
+    first_extra: Array | None = None
+    centered: bool = True
 
     @property
     def covariance(self) -> Array:
-        """`E[x·xᵀ] − E[x]·E[x]ᵀ`."""
-        mean = self.first / self.count
-        return np.asarray(self.second / self.count - mean[:, :, None] * mean[:, None])
+        """`E[x·xᵀ] − E[x]·E[x]ᵀ`; the last term only if `centered`."""
+        return self._moment(self.second, self.first)
 
     @property
     def cross_covariance(self) -> Array:
-        """`E[t·xᵀ] − E[t]·E[x]ᵀ`."""
+        """`E[t·xᵀ] − E[t]·E[x]ᵀ`, likewise."""
         assert self.cross is not None
-        mean, mean_float = self.first / self.count, self.first_float / self.count
-        return np.asarray(self.cross / self.count - mean_float[:, :, None] * mean[:, None])
+        return self._moment(self.cross, self.first_float)
+
+    @property
+    def extra_covariance(self) -> Array | None:
+        """`E[d·xᵀ] − E[d]·E[x]ᵀ`, likewise."""
+        if self.extra is None or self.first_extra is None:
+            return None
+        return self._moment(self.extra, self.first_extra)
+
+    @property
+    def shrinkage(self) -> Array:
+        """How far few samples ask for the covariance to be drawn to a multiple of `I`, in 0..1."""
+        return Moments(self.second, self.first, self.count, self.samples).shrinkage
+
+    def merge(self, other: "Sums") -> "Sums":
+        """Return the sums over both sets of samples."""
+        return Sums(
+            self.second + other.second,
+            _plus(self.cross, other.cross),
+            self.first + other.first,
+            self.first_float + other.first_float,
+            self.count + other.count,
+            self.samples + other.samples,
+            _plus(self.extra, other.extra),
+            _plus(self.first_extra, other.first_extra),
+            self.centered,
+        )
+
+    def _moment(self, product: Array, first: Array) -> Array:
+        mean = product / self.count
+        if self.centered:
+            mean -= (first / self.count)[:, :, None] * (self.first / self.count)[:, None]
+        return np.asarray(mean)
 
 
-def sums_of(visit: Visit, *, cross: bool) -> Sums:
+def _plus(one: Array | None, other: Array | None) -> Array | None:
+    return None if one is None or other is None else one + other
+
+
+def sums_of(visit: Visit, *, cross: bool, centered: bool = True) -> Sums:
     """Return the sums over as many samples as it takes for `ENOUGH` columns, evenly spaced.
 
     Args:
         visit: a layer that a walk visits.
-        cross: whether the float branch's input is wanted too.
+        cross: whether the float branch's input is wanted too, and what is added behind the layer.
+        centered: whether moments are to be about the means.
     """
-    layer = visit.layer
-    groups, _, size = weight_matrix(layer, np.empty(weight_shape(layer), np.bool_)).shape
-    square, flat = (groups, size, size), (groups, size)
-    total = Sums(
-        np.zeros(square), np.zeros(square) if cross else None, np.zeros(flat), np.zeros(flat)
-    )
+    return reduce(Sums.merge, halves_of(visit, cross=cross, centered=centered))
+
+
+def halves_of(visit: Visit, *, cross: bool, centered: bool = True) -> list[Sums]:
+    """Return the sums over every second sample and over the others; one entry for one sample.
+
+    Args:
+        visit: a layer that a walk visits.
+        cross: whether the float branch's input is wanted too, and what is added behind the layer.
+        centered: whether moments are to be about the means.
+    """
+    parts: list[list[Sums]] = [[], []]
+    place = 0
     for rows in _chosen(visit):
-        x = columns(layer, visit.source.real(visit.source.rows(rows)))
-        total.second += np.matmul(x, x.swapaxes(1, 2))
-        total.first += x.sum(axis=2, dtype=np.float64)
-        total.count += x.shape[2]
-        total.samples += len(rows)
-        if total.cross is not None and visit.float_source is not None:
-            t = columns(visit.float_layer, visit.float_source.rows(rows))
-            total.cross += np.matmul(t, x.swapaxes(1, 2))
-            total.first_float += t.sum(axis=2, dtype=np.float64)
-    return total
+        for half, some in enumerate((rows[place % 2 :: 2], rows[1 - place % 2 :: 2])):
+            if len(some):
+                parts[half].append(_summed(visit, some, cross=cross, centered=centered))
+                parts[half] = [reduce(Sums.merge, parts[half])]
+        place += len(rows)
+    return [part for (part,) in filter(None, parts)]
+
+
+def _summed(visit: Visit, rows: NDArray[np.int64], *, cross: bool, centered: bool) -> Sums:
+    """Return the sums over some samples."""
+    x = columns(visit.layer, visit.source.real(visit.source.rows(rows)))
+    second, first = np.matmul(x, x.swapaxes(1, 2)).astype(np.float64), _total(x)
+    plain = Sums(second, None, first, np.zeros_like(first), x.shape[2], len(rows))
+    if not cross or visit.float_source is None:
+        return replace(plain, centered=centered)
+    t = columns(visit.float_layer, visit.float_source.rows(rows))
+    product = np.matmul(t, x.swapaxes(1, 2)).astype(np.float64)
+    found = replace(plain, cross=product, first_float=_total(t), centered=centered)
+    if visit.addend is None:
+        return found
+    d = output_columns(visit.layer, visit.addend.missing(rows))
+    product = np.matmul(d, x.swapaxes(1, 2)).astype(np.float64)
+    return replace(found, extra=product, first_extra=_total(d))
+
+
+def _total(x: NDArray[np.float32]) -> Array:
+    return np.asarray(x.sum(axis=2, dtype=np.float64))
 
 
 def _chosen(visit: Visit) -> Sequence[NDArray[np.int64]]:
