@@ -135,6 +135,11 @@ class ClientRunner:
                     "type": kind,
                     "original_names": [node.name],
                 }
+        for number, name in enumerate(self.ends, 1):
+            layers[f"{net_name}/output_layer{number}"] = {
+                "type": "output_layer",
+                "original_names": [name],
+            }
         return layers
 
     def get_hn_dict(self):

@@ -102,6 +102,14 @@ def test_precision_modes_other_than_the_compilers_own_are_said():
     assert "precision_mode=a8_w8" not in script
 
 
+def test_inputs_and_outputs_of_16_bits_are_said(compiler):
+    model = quantized("conv_chain", precision="a16_w16")
+    script = script_of(model)
+    for name in ("input_layer1", "output_layer1", "conv1", "conv3"):
+        assert f"quantization_param({name}, precision_mode=a16_w16)" in script
+    assert Hailo8().compile(model, samples(model))
+
+
 def test_lines_for_the_compiler_alone_come_last_in_order():
     lines = (
         "performance_param(compiler_optimization_level=max)",
@@ -200,9 +208,10 @@ def test_names_that_the_compiler_gives_otherwise_are_taken_from_it(compiler, mon
 
 
 LAYERS = {
-    "n/conv1": {"original_names": ["b"]},
-    "n/conv2": {"original_names": ["a", "relu"]},
-    "n/conv10": {"original_names": ["c"]},
+    "n/output_layer1": {"type": "output_layer", "original_names": ["c"]},
+    "n/conv1": {"type": "conv", "original_names": ["b"]},
+    "n/conv2": {"type": "conv", "original_names": ["a", "relu"]},
+    "n/conv10": {"type": "conv", "original_names": ["c"]},
 }
 NODES = {"conv1": "a", "conv2": "b", "conv10": "c", "activation1": "relu", "pool1": "d"}
 

@@ -39,7 +39,10 @@ def as_named(script: str, mark: str, nodes: dict[str, str], layers: dict[str, An
     behind the mark, stay; where they name a layer otherwise, it is an error.
     """
     names = {name.split("/")[-1]: layer for name, layer in layers.items()}
-    given = {n: name for name, layer in reversed(names.items()) for n in layer["original_names"]}
+    given: dict[str, str] = {}
+    for name, layer in names.items():
+        if layer["type"] != "output_layer":  # it has the name of the node before it
+            given |= {node: name for node in layer["original_names"] if node not in given}
     new = {old: given[node] for old, node in nodes.items() if given.get(node, old) != old}
     own, middle, users = script.partition(mark)
     wrong = [f"{old} is {new[old]}" for old in new if re.search(rf"\b{old}\b", users)]

@@ -7,7 +7,7 @@ from fewbits import __version__
 from fewbits.model import Encoding, Model, Precision, Stage
 from fewbits.placement import unary_roots
 
-from fewbits_hailo.layernames import ACTIVATIONS, PAIRS
+from fewbits_hailo.layernames import ACTIVATIONS, PAIRS, port_names
 from fewbits_hailo.script.syntax import Argument, Glob, Statement, Value, Word, write_statement
 
 #: what stands between fewbits' lines, whose layer names follow the compiler's, and the user's.
@@ -76,11 +76,12 @@ def _modes(model: Model, names: Mapping[str, str]) -> list[str]:
 
 
 def precision_modes(model: Model, names: Mapping[str, str]) -> dict[str, Precision]:
-    """Return the compiler's layer name → precision mode.
+    """Return the compiler's layer name → precision mode, inputs and outputs included.
 
     Layers without weights have the bits of what they write for both.
     """
-    modes = {}
+    ports = {port: model.encodings.get(name) for port, name in port_names(model).items()}
+    modes = {port: _mode_of(encoding) for port, encoding in ports.items() if encoding is not None}
     written = written_encodings(model, names)
     for node in model.graph:
         name = names.get(str(node.name))
@@ -89,9 +90,14 @@ def precision_modes(model: Model, names: Mapping[str, str]) -> dict[str, Precisi
         if str(node.name) in model.precisions:
             modes[name] = model.precisions[str(node.name)]
         elif name in written:
-            bits = written[name].bits
-            modes[name] = Precision(bits, bits)
+            modes[name] = _mode_of(written[name])
     return modes
+
+
+def _mode_of(encoding: Encoding) -> Precision:
+    """Return the mode of what has no weights; of 16 bits a device may use fewer."""
+    bits = 8 if encoding.bits <= 8 else 16
+    return Precision(bits, bits)
 
 
 def _ranges(model: Model, names: Mapping[str, str]) -> list[str]:
@@ -117,9 +123,9 @@ def written_encodings(model: Model, names: Mapping[str, str]) -> dict[str, Encod
     """
     held = model.at(Stage.QUANTIZED)
     found = {
-        f"input_layer{i}": held.encodings[name]
-        for i, name in enumerate(held.input_names, 1)
-        if name in held.encodings
+        port: held.encodings[name]
+        for port, name in port_names(held).items()
+        if name in held.encodings and name in held.input_names
     }
     ends = _ends(held, names)
     for node in held.graph:
