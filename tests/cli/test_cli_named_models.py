@@ -130,3 +130,19 @@ def test_a_plugin_that_is_left_out_is_named(run):
 def test_a_file_without_data_to_measure_on(refused):
     shutil.copy(Digits().network(), "net.onnx")
     refused(["eval", "net.onnx"], ["nothing to measure net on", "--data-path"], code=2)
+
+
+def test_the_target_is_the_one_that_the_archive_was_made_for(run, output_of):
+    output_of("optimize", "digits", "-p", "quantize", "--calib-count", 32, "--hw-arch", "hailo8")
+    assert run("compile", "digits", "--check").stdout.rstrip().endswith("for hailo8")
+    assert run("compile", "digits", "--check", "--hw-arch", "cpu").stdout.rstrip().endswith("cpu")
+    output_of("optimize", "digits", "-p", "quantize", "--calib-count", 32, "--restart")
+    assert api.load("digits.fewbits").history[-1].target == "cpu"
+
+
+def test_tune_and_analyze_take_a_name(run, output_of):
+    few = ["--calib-count", 32, "--data-count", 64]
+    found = output_of("tune", "digits", *few, "--min-snr", 10, "--levels=0", "--compressions", "0")
+    assert (found["archive"], found["images"]) == ("digits.fewbits", 64)
+    result = run("analyze", "digits", "--data-count", 8)
+    assert result.exit_code == 0, result.output

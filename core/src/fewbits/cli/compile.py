@@ -89,13 +89,13 @@ def compile_model(
             hint="Give one of --check, --bundle and --output.",
         )
     subject = find(session, given, flags.name)
-    device = _device(session, run.hw_arch, save_har)
-    if check:
-        _tell(session, open_model(session, subject, flags), device, answer)
-        return
-    path = bundle or output or default_path(session, subject, run.hw_arch)
-    _need_room(path, subject, device, bundled=bundle is not None)
     model = open_model(session, subject, flags)
+    device = _device(session, run.target_for(model), save_har)
+    if check:
+        _tell(session, model, device, answer)
+        return
+    path = bundle or output or default_path(session, subject, device.name)
+    _need_room(path, subject, device, bundled=bundle is not None)
     run = subject.completed(run)
     quantized = ensure_quantized(session, model, subject, steps, run, batch_size)
     samples = None

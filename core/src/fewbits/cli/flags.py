@@ -2,11 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fewbits.cli.common import Json, NoPlugin, Quiet, Seed, Threads
+
+if TYPE_CHECKING:
+    from fewbits.model import Model
 
 Source = Annotated[
     Path,
@@ -91,6 +94,16 @@ Name = Annotated[
 HwArch = Annotated[
     str, typer.Option("--hw-arch", metavar="TARGET", help="The target; see `fewbits list targets`.")
 ]
+DEFAULT_TARGET = "cpu"
+TargetName = Annotated[
+    str | None,
+    typer.Option(
+        "--hw-arch",
+        metavar="TARGET",
+        help="The target; see `fewbits list targets`. Default: what the archive was made for, "
+        f"else {DEFAULT_TARGET}.",
+    ),
+]
 CalibPath = Annotated[
     str | None,
     typer.Option(
@@ -144,9 +157,14 @@ class Run:
 
     calib_path: CalibPath = None
     calib_count: CalibCount = None
-    hw_arch: HwArch = "cpu"
+    hw_arch: TargetName = None
     seed: Seed = 0
     threads: Threads = None
+
+    def target_for(self, model: "Model") -> str:
+        """Return the target: the one asked for, or the last that the model was made for."""
+        made_for = (record.target for record in reversed(model.history) if record.target)
+        return self.hw_arch or next(made_for, DEFAULT_TARGET)
 
 
 @dataclass(frozen=True)

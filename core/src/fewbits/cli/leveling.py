@@ -36,7 +36,7 @@ def prepare(
         model,
         wish_of(steps, registry, suited),
         registry=registry,
-        target=registry.create("target", run.hw_arch, {}),
+        target=registry.create("target", run.target_for(model), {}),
         calibration=run.calib_path,
         count=run.calib_count,
     )

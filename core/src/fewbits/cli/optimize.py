@@ -71,7 +71,7 @@ def optimize(
         announce(prepared)
     if save_recipe is not None:
         prepared.recipe.save(save_recipe)
-    how = settings(session, run, batch_size)
+    how = settings(session, model, run, batch_size)
     result = run_steps(session, model, prepared, how, checkpoint, resume=resume)
     finish(session, result, path, checkpoint)
     done = result.history[len(model.history) :]

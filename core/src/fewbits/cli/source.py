@@ -177,7 +177,7 @@ def ensure_quantized(
             model,
             calibration=prepared.samples,
             recipe=prepared.recipe,
-            **settings(session, run, batch_size),
+            **settings(session, model, run, batch_size),
         )
 
 
@@ -194,10 +194,10 @@ def refuse_steps(steps: StepFlags, why: str) -> None:
         )
 
 
-def settings(session: "Session", run: Run, batch_size: int) -> dict[str, Any]:
-    """Return the keywords of `api.optimize` that say how to run."""
+def settings(session: "Session", model: "Model", run: Run, batch_size: int) -> dict[str, Any]:
+    """Return the keywords of `api.optimize` that say how to run on a model."""
     return {
-        "target": run.hw_arch,
+        "target": run.target_for(model),
         "seed": run.seed,
         "threads": run.threads,
         "batch_size": batch_size,

@@ -142,7 +142,7 @@ def tune(
     }
     if run.calib_path is None:
         raise UsageError("A search needs samples to calibrate on.", hint="Add --calib-path.")
-    search |= {"count": run.calib_count, **settings(session, run, batch_size)}
+    search |= {"count": run.calib_count, **settings(session, model, run, batch_size)}
     data = (run.calib_path, subject.data(data_path))
     tuned = run_search(session, model, data, search, trials, quiet=answer.silent)
     if save_recipe is not None:
