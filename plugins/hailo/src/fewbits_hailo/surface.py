@@ -63,6 +63,13 @@ ASSUMPTIONS = (
         "weights that stand on a grid are rounded once more",
     ),
     Assumption(
+        "The parser takes `Min` of a layer's output and one constant per channel, which equalization "
+        "makes of a ReLU6.",
+        "inferred",
+        "floatnet",
+        "the parser refuses the node; optimize again without equalization",
+    ),
+    Assumption(
         "Samples of rank 3 are `(N, 1, A, B)` to the compiler, those of rank 2 `(N, F)`.",
         "a public program that compiles a transformer; rank 2 is inferred",
         "calibset",
