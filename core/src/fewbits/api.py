@@ -197,7 +197,7 @@ def evaluate(
         is_reference = target == "native" or (untouched and dataset.labels is not None)
         chosen = _evaluators(evaluators, dataset, plugins, is_reference=is_reference)
         return measure(
-            model,
+            taker,
             dataset,
             chosen,
             runnable=runnable,
