@@ -9,10 +9,21 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from tests.benchmarks import accuracy, finetuning, full_precision, recovery, speed, startup
+from tests.benchmarks import (
+    accuracy,
+    finetuning,
+    full_precision,
+    recovery,
+    scripts,
+    speed,
+    startup,
+)
 from tests.benchmarks.common import LITE0
 
-ALWAYS: dict[str, Callable[[], Any]] = {"startup": startup.startup}
+ALWAYS: dict[str, Callable[[], Any]] = {
+    "startup": startup.startup,
+    "scripts": scripts.parsing,
+}
 WITH_SHARED: dict[str, Callable[[], Any]] = {
     "accuracy": accuracy.lite0,
     "emulator": speed.emulator,
