@@ -88,7 +88,7 @@ def analyze(
     flags: ParseFlags,
     answer: Answer,
 ) -> None:
-    """Measure where a quantized model loses accuracy, and say what helps.
+    """Find where a quantized model loses accuracy, and why.
 
     Each layer's signal-to-noise ratio against the float model, how its weights and activations
     fit their integers, and what is the matter, with the remedy. A model that is not quantized yet
