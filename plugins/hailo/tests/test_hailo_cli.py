@@ -61,6 +61,11 @@ def test_the_hef_lies_beside_the_archive_which_gets_the_stage(folder, compiler):
     assert sorted(path.name for path in Path("kept").iterdir()) == ["net.fewbits", "net.hef"]
 
 
+def test_where_networks_have_the_ending_the_targets_name_stands_before_it(folder):
+    report = output_of("compile", "kept/net.fewbits", "--hw-arch", "cpu")
+    assert report["path"] == str(Path("kept/net.cpu.onnx"))
+
+
 def test_a_network_is_quantized_on_the_way(folder, compiler):
     options = ("--calib-path", "samples.npy", "--optimization-level", "-100")
     report = output_of("compile", "net.onnx", *HAILO, *options)
@@ -89,6 +94,12 @@ def test_a_bundle_is_written_without_the_compiler(folder, no_hailo, start):
     assert {Path(file).name for file in report["files"]} == {p.name for p in Path("out").iterdir()}
     assert "net.hef" not in {p.name for p in Path().rglob("*")}
     assert np.load("out/calibration.npy").shape == (6, 12, 12, 3)
+
+
+def test_the_user_is_told_where_to_read_on(folder, no_hailo):
+    result = run("compile", "kept/net.fewbits", *HAILO, "--bundle", "out")
+    assert "Wrote out (" in result.stdout
+    assert f"{Path('out/README.md')} says what to do with it" in result.stdout
 
 
 def test_a_bundle_takes_the_samples_of_the_history_and_is_the_same_each_time(folder, no_hailo):

@@ -170,8 +170,9 @@ def _print(
         render.print_json(head | report | archived)
     elif not answer.quiet:
         render.text(f"Wrote {path} ({size_text(report['bytes'])}) for {device.name}")
-        if "bundle" in report:
-            render.text(f"{path / 'README.md'} says what to do with it")
+        for file in report.get("files", []):
+            if Path(file).name.startswith("README"):
+                render.text(f"{file} says what to do with it")
 
 
 def _tell(session: "Session", model: "Model", device: "Target", answer: Answer) -> None:

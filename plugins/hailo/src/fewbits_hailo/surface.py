@@ -63,8 +63,8 @@ ASSUMPTIONS = (
         "weights that stand on a grid are rounded once more",
     ),
     Assumption(
-        "The parser takes `Min` of a layer's output and one constant per channel, which equalization "
-        "makes of a ReLU6.",
+        "The parser takes `Min` of a layer's output and one constant per channel, which "
+        "equalization makes of a ReLU6.",
         "inferred",
         "floatnet",
         "the parser refuses the node; optimize again without equalization",
