@@ -20,6 +20,7 @@ pytest.register_assert_rewrite(
             "evaluator",
             "frontend",
             "inspection",
+            "named",
             "plugin",
             "quantizer",
             "target",
@@ -33,6 +34,7 @@ from fewbits.testing.component import ComponentContract  # noqa: E402
 from fewbits.testing.dataset import DatasetReaderContract  # noqa: E402
 from fewbits.testing.evaluator import EvaluatorContract, Predictions  # noqa: E402
 from fewbits.testing.frontend import FrontendContract  # noqa: E402
+from fewbits.testing.named import NamedModelContract  # noqa: E402
 from fewbits.testing.net import Net  # noqa: E402
 from fewbits.testing.plugin import PluginContract  # noqa: E402
 from fewbits.testing.quantizer import QuantizerContract  # noqa: E402
@@ -44,6 +46,7 @@ __all__ = [
     "DatasetReaderContract",
     "EvaluatorContract",
     "FrontendContract",
+    "NamedModelContract",
     "Net",
     "Outcome",
     "PluginContract",
