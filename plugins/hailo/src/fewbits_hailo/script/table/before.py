@@ -97,11 +97,19 @@ BEFORE = (
     ),
     Command(
         PRE,
+        Use.COMPILER,
+        "lets the compiler's own optimization work on smaller pictures, which makes it faster",
+        feature="resolution_reduction",
+        open=True,
+        second_hand=True,
+    ),
+    Command(
+        PRE,
         Use.REFUSED,
         "average in two pools in the network itself, or give the layer 16 bits",
         feature="global_avgpool_reduction",
         options=(
-            Option("policy", POLICY, here=""),
+            Option("policy", POLICY, here="disabled asks for what is done here anyway"),
             Option("layers", LAYERS),
             Option("division_factors", SIZES),
         ),
@@ -112,7 +120,7 @@ BEFORE = (
             Use.REFUSED,
             remedy,
             feature=feature,
-            options=(Option("policy", POLICY, here=""),),
+            options=(Option("policy", POLICY, here="disabled asks for what is done here anyway"),),
             open=True,
             source=source,
             second_hand=True,
@@ -122,7 +130,6 @@ BEFORE = (
             ("matmul_equalization", "give the product 16 bits, or leave the line out", ZOO),
             ("matmul_correction", "give the product 16 bits, or leave the line out", ZOO),
             ("layer_decomposition", "give the layer 16 bits", GUIDE),
-            ("resolution_reduction", "parse the network with a smaller --input-shape", GUIDE),
         )
     ),
 )

@@ -21,7 +21,11 @@ PARAMS = (
             for_compiler("max_elementwise_feed_repeat", INTEGER, "of the device's adders"),
             for_compiler("max_bias_feed_repeat", INTEGER, "of the device's adders"),
             for_compiler("activation_fit", SWITCH, "how the device draws a function's curve"),
-            for_compiler("null_channels_cutoff_factor", NUMBER, "here static_channels does this"),
+            for_compiler(
+                "null_channels_cutoff_factor",
+                NUMBER,
+                "channels that are zero go with dead_layers_removal here",
+            ),
             refused("quantization_groups", INTEGER, "take weights=per_channel", harmless=(1,)),
         ),
         source=ZOO,
