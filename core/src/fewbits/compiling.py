@@ -6,10 +6,11 @@ from typing import Any
 from fewbits import archive
 from fewbits.container import sha256
 from fewbits.data import Dataset
-from fewbits.errors import ModelError, TargetError
+from fewbits.errors import ModelError
 from fewbits.interfaces import Target
 from fewbits.model import Model, Stage
 from fewbits.provenance import Report, StepRecord
+from fewbits.targets import need_fit
 
 #: key in a compilation's report under which the executable's digest stands.
 FILE_DIGEST = "file_sha256"
@@ -83,22 +84,3 @@ def _metrics(data: bytes, calibration: Dataset | None) -> dict[str, Any]:
         digest = calibration.describe().get("digest", "")
         metrics |= {"samples": len(calibration), "samples_digest": digest}
     return metrics
-
-
-def need_fit(model: Model, target: Target) -> None:
-    """See that a target can run a model.
-
-    Args:
-        model: at the stage that is to be compiled.
-        target: the device.
-
-    Raises:
-        TargetError: it cannot; names the first layer, the limit and the remedy.
-    """
-    fatal = [finding for finding in target.check(model) if finding.fatal]
-    if fatal:
-        first, others = fatal[0], len(fatal) - 1
-        more = f" ({others} more like it)" if others else ""
-        raise TargetError(
-            f"{target.name} cannot run '{first.layer}': {first.limit}{more}.", hint=first.remedy
-        )

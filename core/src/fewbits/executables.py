@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from fewbits.atomic import atomic_folder, write_bytes
-from fewbits.compiling import FILE_DIGEST, compile_model, need_fit, quantized
+from fewbits.compiling import FILE_DIGEST, compile_model, quantized
 from fewbits.container import sha256
 from fewbits.data import Dataset, input_specs_of
 from fewbits.datasource import reopen
@@ -12,6 +12,7 @@ from fewbits.interfaces import Finding, Runnable, Target
 from fewbits.model import Model, Stage
 from fewbits.opening import Data, open_data
 from fewbits.plugins import Registry, from_environment
+from fewbits.targets import need_fit
 
 DEFAULT_TARGET = "cpu"
 

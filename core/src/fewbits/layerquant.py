@@ -9,6 +9,8 @@ from fewbits.bias import bias_encoding, expected_shift, with_room_for_bias
 from fewbits.graph import Layer, constant, set_constant
 from fewbits.model import Encoding, Precision
 from fewbits.numerics import fake_quantize
+from fewbits.shifts import within_spread
+from fewbits.targets import ShiftLimits
 from fewbits.weightrange import weight_encoding
 
 
@@ -21,6 +23,7 @@ def quantize_layer(
     method: Literal["minmax", "mse"] = "mse",
     mean: NDArray[np.float64] | None = None,
     bias_bits: int = 32,
+    limits: ShiftLimits | None = None,
 ) -> dict[str, Encoding]:
     """Round a layer's weight and bias in place, to nearest, and return their encodings by name.
 
@@ -33,16 +36,18 @@ def quantize_layer(
         mean: mean of each input channel; with it the bias takes up the shift of the output's mean
             that rounding causes (`bias.expected_shift`).
         bias_bits: width of the accumulator at 8-bit activations; 48 is used above.
+        limits: of the device's shifts, which no two channels' scales may exceed.
     """
     weight = np.asarray(constant(layer.weight), np.float32)
     axis = layer.weight_axis if per_channel else None
     encoding = weight_encoding(weight, precision.weight_bits, axis=axis, method=method)
+    encoding = within_spread(encoding, limits)
     if layer.bias is None:
         set_constant(layer.weight, fake_quantize(weight, encoding))
         return {str(layer.weight.name): encoding}
     bias = np.asarray(constant(layer.bias), np.float64)
     bits = bias_bits if source.bits <= 8 and precision.weight_bits <= 8 else 48
-    encoding = with_room_for_bias(encoding, bias, source, bits)
+    encoding = within_spread(with_room_for_bias(encoding, bias, source, bits), limits)
     rounded = fake_quantize(weight, encoding)
     if mean is not None:
         bias = bias + _shift(layer, weight - rounded, mean)

@@ -4,13 +4,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+import numpy as np
 from pydantic import Field, field_validator
 
 from fewbits.calibration import TensorStatistics, collect
-from fewbits.cost import work
 from fewbits.data import take
 from fewbits.errors import TargetError
-from fewbits.graph import Layer, ensure_bias, flatten_biases, layers, unshare_constants
+from fewbits.graph import (
+    Layer,
+    constant,
+    ensure_bias,
+    flatten_biases,
+    layers,
+    unshare_constants,
+)
+from fewbits.gridreport import grid_report
 from fewbits.interfaces import Context
 from fewbits.layerquant import quantize_layer
 from fewbits.model import Encoding, Model, Precision, Stage
@@ -18,8 +26,10 @@ from fewbits.modes import Range, forced_ranges, node_modes, port_modes
 from fewbits.numerics import encoding_from_range
 from fewbits.options import Options
 from fewbits.placement import Placement, place, resolve
-from fewbits.provenance import LayerNote, Report
+from fewbits.provenance import Report
 from fewbits.ranges import entropy_range, mse_range, percentile_range
+from fewbits.shifts import within_left_shift
+from fewbits.targets import TargetSpec, need_fit
 
 
 class GridOptions(Options):
@@ -82,8 +92,10 @@ class Calibrated:
         statistics: of every tensor with a range of its own, and of the layers' inputs.
         options: how ranges follow from them.
         per_channel: one weight scale per output channel.
+        spec: the target's limits.
         ports: tensor → precision mode that holds in place of its node's.
         ranges: tensor → range that holds in place of its statistics.
+        asked: node name → precision mode before the target had its say.
     """
 
     given: Model
@@ -93,8 +105,10 @@ class Calibrated:
     statistics: Mapping[str, TensorStatistics]
     options: GridOptions
     per_channel: bool
+    spec: TargetSpec
     ports: Mapping[str, Precision] = field(default_factory=dict)
     ranges: Mapping[str, Range] = field(default_factory=dict)
+    asked: Mapping[str, Precision] = field(default_factory=dict)
 
     def layers(self, model: Model | None = None) -> list[Layer]:
         """Return the layers that the target runs in integers, of `model` or of a copy of it."""
@@ -112,7 +126,7 @@ class Calibrated:
         chosen = {**self.modes, **modes}
         new = self.model.copy()
         own = self.layers(new)
-        encodings = self._activations(chosen)
+        encodings = self._activations(chosen, own)
         for layer in context.track(own, "quantize", len(own), "layers"):
             encodings |= self._weights(layer, chosen[layer.name], encodings, context)
         return self.given.advance(
@@ -130,6 +144,7 @@ class Calibrated:
             name: one of the tensors with a range of its own.
             bits: width.
         """
+        bits = self.spec.wide_bits if bits == 16 else bits
         if name in self.ranges:
             return encoding_from_range(*self.ranges[name], bits)
         statistics, options = self.statistics[name], self.options
@@ -151,9 +166,16 @@ class Calibrated:
         Args:
             precisions: layer name → mode, those of the quantized model.
         """
-        return _report(self.given, precisions, self.placement, len(self.statistics))
+        bound = {
+            name: str(self.asked[name])
+            for name, mode in precisions.items()
+            if name in self.asked and self.asked[name] != mode == self.modes[name]
+        }
+        return grid_report(self.given, precisions, self.placement, len(self.statistics), bound)
 
-    def _activations(self, modes: Mapping[str, Precision]) -> dict[str, Encoding]:
+    def _activations(
+        self, modes: Mapping[str, Precision], own: Sequence[Layer]
+    ) -> dict[str, Encoding]:
         default = Precision.parse(self.options.precision).activation_bits
         encodings = {}
         for name, node in self.placement.own.items():
@@ -161,10 +183,26 @@ class Calibrated:
             if mode is None and node is not None:
                 mode = modes.get(str(node.name))
             encodings[name] = self.activation(name, mode.activation_bits if mode else default)
-        inherited = self.placement.inherited
-        for name, origin in resolve(inherited, inherited).items():
-            encodings[name] = encodings[origin]
-        return encodings
+        origins = resolve(self.placement.inherited, self.placement.inherited)
+        for layer in own if self.spec.shifts is not None else ():
+            self._keep_shift(layer, modes[layer.name], encodings, origins)
+        return encodings | {name: encodings[origin] for name, origin in origins.items()}
+
+    def _keep_shift(
+        self,
+        layer: Layer,
+        mode: Precision,
+        encodings: dict[str, Encoding],
+        origins: Mapping[str, str],
+    ) -> None:
+        """Widen what a layer writes if the device could not shift its accumulator so far."""
+        source, target = (str(value.name) for value in (layer.input, layer.output))
+        if target not in self.placement.own:
+            return
+        peak = float(np.abs(np.asarray(constant(layer.weight))).max(initial=0.0))
+        scale = peak / ((1 << (mode.weight_bits - 1)) - 1)
+        step = scale * float(encodings[origins.get(source, source)].scale)
+        encodings[target] = within_left_shift(encodings[target], step, self.spec.shifts)
 
     def _weights(
         self,
@@ -183,6 +221,7 @@ class Calibrated:
             method=self.options.weight_range,
             mean=self.statistics[source].mean if corrected else None,
             bias_bits=context.target.spec.bias_bits,
+            limits=context.target.spec.shifts,
         )
 
 
@@ -200,11 +239,14 @@ def calibrate(
     Raises:
         DataError: there is no calibration data.
         RecipeError: a glob matches no layer.
-        TargetError: the target lacks a precision mode or a weight granularity.
+        TargetError: the target lacks a precision mode or a weight granularity, or cannot run the
+            network.
     """
+    need_fit(model, context.target)
     new = _prepared(model, with_biases=options.bias_correction)
     graph, placement = new.graph, place(new.graph, context.target.spec)
-    modes = node_modes(graph, options.precision, options.layers, context, step)
+    asked = node_modes(graph, options.precision, options.layers, context, step)
+    modes = context.target.spread(new, asked)
     granularity = _granularity(options, context)
     found = Calibrated(
         model,
@@ -214,6 +256,8 @@ def calibrate(
         {},
         options,
         granularity == "per_channel",
+        context.target.spec,
+        asked=asked,
         ports=port_modes(graph, options.layers, placement),
         ranges=forced_ranges(graph, options.ranges, placement, context, step),
     )
@@ -262,38 +306,3 @@ def _prepared(model: Model, *, with_biases: bool) -> Model:
             ensure_bias(new.graph, layer.node, layer.out_channels)
     masks = {copy: new.masks[name] for copy, name in copies.items() if name in new.masks}
     return new.replace(masks={**new.masks, **masks})
-
-
-def _report(
-    model: Model,
-    precisions: Mapping[str, Precision],
-    placement: Placement,
-    tensors: int,
-) -> Report:
-    """Name every layer with its mode, and every op left in float with its share of the work."""
-    total = sum(work(node) for node in model.graph) or 1
-    notes = [LayerNote(n, "quantized", values={"precision": str(p)}) for n, p in precisions.items()]
-    shares = {str(node.name): work(node) / total for node in placement.float_nodes}
-    notes += [
-        LayerNote(
-            str(node.name),
-            "float",
-            f"the target has no integer {node.op_type}",
-            {"share_of_work": round(shares[str(node.name)], 6)},
-        )
-        for node in placement.float_nodes
-    ]
-    float_share = sum(shares.values())
-    modes = ", ".join(sorted({str(p) for p in precisions.values()}))
-    in_float = f", {len(shares)} ops in float ({float_share:.1%} of the work)" if shares else ""
-    return Report(
-        changed=True,
-        summary=f"{len(precisions)} layers at {modes}{in_float}",
-        layers=tuple(notes),
-        metrics={
-            "layers": len(precisions),
-            "tensors": tensors,
-            "float_ops": len(shares),
-            "float_share_of_work": round(float_share, 6),
-        },
-    )

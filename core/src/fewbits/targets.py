@@ -221,8 +221,12 @@ class Target(Configurable, ABC):
         return {}
 
 
-def need_fit(target: Target, model: Model) -> None:
+def need_fit(model: Model, target: Target) -> None:
     """See that a target can run a model as it stands.
+
+    Args:
+        model: at any stage.
+        target: the device.
 
     Raises:
         TargetError: it cannot; names the first layer, the limit and the remedy.

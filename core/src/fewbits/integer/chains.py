@@ -65,6 +65,13 @@ def chain_behind(output: ir.Value, held: frozenset[str]) -> Chain | None:
     return None
 
 
+def varies_along(chain: Chain) -> set[int]:
+    """Return the axes, counted from the end, along which a chain's constants differ."""
+    inputs = (v for node in chain.nodes for v in node.inputs)
+    constants = (np.asarray(a) for v in inputs if (a := constant(v)) is not None)
+    return {axis - a.ndim for a in constants for axis, size in enumerate(a.shape) if size > 1}
+
+
 def _back_to(
     output: ir.Value, held: frozenset[str]
 ) -> tuple[set[ir.Value], tuple[ir.Node, ...]] | None:

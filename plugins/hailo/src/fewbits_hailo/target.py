@@ -5,19 +5,25 @@ from pathlib import Path
 from typing import ClassVar
 
 from fewbits.data import Dataset
-from fewbits.emulate import to_qdq
-from fewbits.interfaces import Finding, Runnable, Target, TargetSpec
-from fewbits.model import Model, Precision
+from fewbits.errors import TargetError
+from fewbits.integer.writer import to_integers
+from fewbits.interfaces import Finding, Runnable, Target
+from fewbits.model import Model, Precision, Stage
 from fewbits.options import Options
 from fewbits.recipe import Recipe
 from fewbits.runtime import Session
+from fewbits.saturation import products_saturate
+from fewbits.targets import need_fit
 from pydantic import Field
 
+from fewbits_hailo.checks import findings
 from fewbits_hailo.devices import Device, device_called
 from fewbits_hailo.dfc import compile_here, need_compiler, write_bundle
 from fewbits_hailo.hardware import HardwareRunner
 from fewbits_hailo.layernames import layer_names
+from fewbits_hailo.limits import spec_of
 from fewbits_hailo.script.step import with_line
+from fewbits_hailo.widths import spread
 
 #: what `hailomz --performance` adds to a model script.
 FAST = "performance_param(compiler_optimization_level=max)"
@@ -40,23 +46,37 @@ class HailoTarget(Target):
     Options = HailoOptions
     needs_calibration = True
     row: ClassVar[Device]
-    spec = TargetSpec(
-        precisions=frozenset(map(Precision.parse, ("a8_w8", "a8_w4", "a16_w16"))),
-        float_ops=False,
-    )
 
     def __init_subclass__(cls, *, device: str) -> None:
         """Take name and limits from the row called `device`."""
         cls.name = device
         cls.row = device_called(device)
+        cls.spec = spec_of(cls.row)
 
     def check(self, model: Model) -> Sequence[Finding]:
-        """Return everything that the device cannot run."""
-        return []
+        """Return everything that the device cannot run, of a network in float or in integers."""
+        return findings(model, self.spec, self.row)
+
+    def spread(self, model: Model, modes: Mapping[str, Precision]) -> Mapping[str, Precision]:
+        """Return the modes with 16 bits given to everything that they bind.
+
+        Raises:
+            TargetError: 16 bits reach a matrix product that takes 8 only.
+        """
+        return spread(model, modes, self.spec, self.row)
 
     def emulator(self, model: Model, threads: int | None = None) -> Runnable:
-        """Return the model with the device's numerics, on this machine's processor."""
-        return Session(to_qdq(model), threads=threads)
+        """Return the model in the integers of the device, on this machine's processor.
+
+        Raises:
+            TargetError: the model is not quantized, or the device cannot run it.
+        """
+        need_quantized(model, self.name)
+        need_fit(model, self)
+        arithmetic = self.spec.arithmetic
+        assert arithmetic is not None
+        network = to_integers(model, arithmetic, unsigned_weights=products_saturate())
+        return Session(network, threads=threads)
 
     def need_compiler(self) -> None:
         """Raise TargetError unless Hailo's Dataflow Compiler is installed on this machine."""
@@ -83,6 +103,19 @@ class HailoTarget(Target):
     def layer_names(self, model: Model) -> Mapping[str, str]:
         """Return node name → the Dataflow Compiler's name of the layer."""
         return layer_names(model)
+
+
+def need_quantized(model: Model, name: str) -> None:
+    """See that a model is quantized.
+
+    Raises:
+        TargetError: it is not.
+    """
+    if model.stage.rank < Stage.QUANTIZED.rank:
+        raise TargetError(
+            f"{model.name} is {model.stage}; the emulator of {name} runs quantized models.",
+            hint="Run `fewbits optimize` first, with calibration data.",
+        )
 
 
 class Hailo8(HailoTarget, device="hailo8"):

@@ -34,7 +34,8 @@ def widened(
 ) -> dict[str, Precision]:
     """Return modes with some layers widened, by the noise that each weight takes away.
 
-    A layer whose widening would exceed the limit, with what it binds, is passed over.
+    A layer whose widening would exceed the limit, with what it binds, is passed over, and so is
+    one that the target cannot widen.
 
     Args:
         modes: node name → mode.
@@ -46,7 +47,10 @@ def widened(
     """
     found = dict(modes)
     for name in sorted(gains, key=lambda name: -gains[name] / weights[name]):
-        tried = dict(spread({**found, name: mode}))
+        try:
+            tried = dict(spread({**found, name: mode}))
+        except TargetError:
+            continue
         wide = sum(count for layer, count in weights.items() if tried[layer].activation_bits == 16)
         if gains[name] > 0.0 and wide <= limit + 1e-6:
             found = tried
