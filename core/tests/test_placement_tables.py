@@ -1,3 +1,6 @@
+from dataclasses import replace
+
+import numpy as np
 import pytest
 from fewbits.builtin.cpu import CpuTarget
 from fewbits.placement import place
@@ -42,3 +45,15 @@ def test_a_table_behind_a_fused_activation_is_computed_in_integers():
     assert placement.float_nodes == []
     assert {"fused_out", "table_out"} <= placement.own.keys()
     assert placement.inherited == {"moved_out": "table_out"}
+
+
+@pytest.mark.parametrize("float_ops", [True, False])
+def test_a_table_of_the_input_takes_integers_where_nothing_runs_in_float(float_ops):
+    net = Net("centred")
+    mean = net.constant(np.array([1, 2, 3], np.float32).reshape(1, 3, 1, 1))
+    x = net.op("Sub", net.input("image", 3, 4, 4), mean, name="mean")
+    net.output(net.conv(x, 3, 4), 4, 4, 4)
+    placement = place(net.build().graph, replace(CpuTarget.spec, float_ops=float_ops))
+    assert "mean_out" in placement.own
+    assert ("image" in placement.own) is not float_ops
+    assert [node.name for node in placement.float_nodes] == (["mean"] if float_ops else [])

@@ -50,6 +50,9 @@ def place(graph: ir.Graph, spec: TargetSpec) -> Placement:
     placement = Placement()
     roots = unary_roots(graph, spec.unary_ops)
     done: set[ir.Node] = set()
+    if not spec.float_ops:  # nothing else encodes an input that a table reads
+        for value in {v: None for v in roots.values() if v.is_graph_input()}:
+            _need(value, placement, spec, roots)
     for node in graph:
         if node in done:
             continue
