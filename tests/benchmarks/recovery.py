@@ -30,11 +30,14 @@ def ibc() -> dict[str, Any]:
     """Time of `ibc` in passes over its images, its shifts, and accuracy without and with it."""
     model, data = fewbits.parse(LITE0), calibration()
     plain = fewbits.optimize(model, calibration=data, recipe=["quantize"])
+    uncorrected = fewbits.optimize(
+        model, calibration=data, recipe=["quantize:bias_correction=false"]
+    )
     corrected = fewbits.optimize(plain, calibration=data, recipe=["ibc"])
     return {
         "passes": _passes(plain, data),
-        "shift": {"own images": _shifts(plain, corrected, data)}
-        | {"other images": _shifts(plain, corrected, _others())},
+        "shift": _of_either(plain, data),
+        "shift from uncorrected biases": _of_either(uncorrected, data),
         "a8_w8": _judged(plain),
         "a8_w8, ibc": _judged(corrected),
     }
@@ -68,13 +71,27 @@ def _passes(model: fewbits.Model, data: ArrayDataset) -> dict[str, Any]:
     return {**measured, "ibc in passes": round(1.0 / measured["speed"], 2)}
 
 
-def _shifts(before: fewbits.Model, after: fewbits.Model, data: ArrayDataset) -> dict[str, float]:
+def _of_either(before: fewbits.Model, data: ArrayDataset) -> dict[str, Any]:
+    """Return the shifts behind activations, and in front of them where those are matched."""
+    found: dict[str, Any] = {}
+    for match in ("activation", "pre_activation"):
+        after = fewbits.optimize(
+            before, calibration=data, recipe=[f"ibc:match={match},snr_samples=0"]
+        )
+        for name, images in (("own images", data), ("other images", _others())):
+            found[f"{match}, {name}"] = _shifts(before, after, images, match)
+    return found
+
+
+def _shifts(
+    before: fewbits.Model, after: fewbits.Model, data: ArrayDataset, match: Any
+) -> dict[str, float]:
     """Return the root mean square of all channels' shifts before and after."""
-    from fewbits_ibc.shift import model_shifts
+    from fewbits_ibc.algorithm import model_shifts
 
     context = Context(CpuTarget(), data)
     first, second = (
-        float(np.sqrt(np.mean(np.concatenate(list(model_shifts(m, context).values())) ** 2)))
+        float(np.sqrt(np.mean(np.concatenate(list(model_shifts(m, context, match).values())) ** 2)))
         for m in (before, after)
     )
     return {"before": first, "after": second, "times smaller": round(first / second, 1)}

@@ -1,4 +1,4 @@
-"""Means of layers' outputs in front of the activation, per channel: what a bias can put right."""
+"""Means of layers' outputs, per channel: what a bias can put right."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,7 +20,7 @@ _BATCH = 4
 
 
 def float_output_means(
-    model: Model, names: Sequence[str], context: Context
+    model: Model, names: Sequence[str], context: Context, *, activated: bool = False
 ) -> dict[str, NDArray[np.float64]]:
     """Run the calibration data through a float model once and return `E[z]` of each layer.
 
@@ -31,9 +31,29 @@ def float_output_means(
         model: the network; it is not changed.
         names: layers other than MatMul, by name.
         context: gives the data, threads and progress.
+        activated: take what the layer writes behind its activation instead, `E[f(z)]`.
 
     Returns:
         Layer name → float64, `(out,)`.
+
+    Raises:
+        DataError: there is no calibration data.
+        ModelError: there is no such layer, or its output takes values that are not finite.
+    """
+    return float_output_means_twice(model, names, 0, context, activated=activated)[1]
+
+
+def float_output_means_twice(
+    model: Model, names: Sequence[str], head: int, context: Context, *, activated: bool = False
+) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.float64]]]:
+    """Return what `float_output_means` does, of the first samples alone and of all.
+
+    Args:
+        model: the network; it is not changed.
+        names: layers other than MatMul, by name.
+        head: how many samples are the first ones; with 0 their means are zeros.
+        context: gives the data, threads and progress.
+        activated: behind the activations.
 
     Raises:
         DataError: there is no calibration data.
@@ -43,20 +63,47 @@ def float_output_means(
     network = model.network.clone()
     values = values_by_name(network.graph)
     chosen = named_layers(model, names)
-    outputs = {name: str(layer.node.outputs[0].name) for name, layer in chosen.items()}
+    outputs = {
+        name: str((layer.output if activated else layer.node.outputs[0]).name)
+        for name, layer in chosen.items()
+    }
     watched = tuple(outputs.values())
     wanted = Wanted(watched, means=frozenset(watched), settled=frozenset(watched))
     taps = {name: attach(network.graph, values[out], wanted).mean for name, out in outputs.items()}
     session = Session(network, threads=context.threads, outputs=[str(tap) for tap in taps.values()])
-    sums = {name: np.zeros(layer.out_channels) for name, layer in chosen.items()}
-    counts = dict.fromkeys(names, 0)
+    first, whole = (
+        {name: _Sum(layer.out_channels) for name, layer in chosen.items()} for _ in range(2)
+    )
+    done = 0
     for batch in context.track(dataset.batches(_BATCH), "means", len(dataset), "images"):
         seen = session.run(batch.inputs)
         for name, tap in taps.items():
-            part = seen[str(tap)].reshape(-1, len(sums[name]))
-            sums[name] += part.sum(axis=0, dtype=np.float64)
-            counts[name] += len(part)
-    return {name: _finite(sums[name] / counts[name], name) for name in names}
+            rows = seen[str(tap)]
+            whole[name].add(rows)
+            if done < head:
+                first[name].add(rows[: len(rows) * min(head - done, len(batch)) // len(batch)])
+        done += len(batch)
+    return (
+        {name: each.mean for name, each in first.items()},
+        {name: _finite(each.mean, name) for name, each in whole.items()},
+    )
+
+
+class _Sum:
+    """A sum of rows, `(channels,)`."""
+
+    def __init__(self, channels: int) -> None:
+        self._sum = np.zeros(channels)
+        self._count = 0
+
+    def add(self, rows: NDArray[np.floating]) -> None:
+        flat = rows.reshape(-1, len(self._sum))
+        self._sum += flat.sum(axis=0, dtype=np.float64)
+        self._count += len(flat)
+
+    @property
+    def mean(self) -> NDArray[np.float64]:
+        return self._sum / max(self._count, 1)
 
 
 def column_means(layer: Layer, source: Activations) -> NDArray[np.float64]:

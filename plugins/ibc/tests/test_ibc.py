@@ -7,13 +7,19 @@ from fewbits.builtin.uniform import UniformOptions, UniformQuantizer
 from fewbits.errors import DataError, RecipeError
 from fewbits.graph import layers
 from fewbits.model import Model, Stage
-from fewbits.outputmeans import column_means, float_output_means, output_means
+from fewbits.numerics import dequantize
+from fewbits.outputmeans import (
+    column_means,
+    float_output_means,
+    float_output_means_twice,
+    output_means,
+)
 from fewbits.runtime import Session
 from fewbits.testing import toys
 from fewbits.testing.inspection import context
 from fewbits.walk import Walk
-from fewbits_ibc.algorithm import Ibc, IbcOptions
-from fewbits_ibc.shift import model_shifts
+from fewbits_ibc.algorithm import Ibc, IbcOptions, model_shifts
+from fewbits_ibc.outputs import bounds, clipped_mean, respond
 
 WITH_BIASES = [name for name in toys.TOYS if name != "matmul"]
 
@@ -31,10 +37,13 @@ def size(shifts) -> float:
     return float(np.sqrt(sum(np.sum(s**2) for s in shifts.values())))
 
 
-def pre_activations(network, inputs, model):
+def pre_activations(network, inputs, model, *, activated=False):
     """Run a network with every layer's output in front of its activation among its outputs."""
     copy = network.clone()
-    named = {layer.name: layer.node.outputs[0].name for layer in layers(model.graph)}
+    named = {
+        layer.name: (layer.output if activated else layer.node.outputs[0]).name
+        for layer in layers(model.graph)
+    }
     values = {v.name: v for node in copy.graph for v in node.outputs}
     extra = [values[name] for name in named.values()]
     copy.graph.outputs.extend(v for v in extra if not v.is_graph_output())
@@ -56,6 +65,49 @@ def test_means_agree_with_the_mean_of_what_the_float_network_computes(toy):
     seen = pre_activations(model.network, setting.calibration.inputs, model)
     for name in names:
         np.testing.assert_allclose(found[name], channel_means(seen[name]), atol=2e-6)
+
+
+@pytest.mark.parametrize("toy", ["residual", "gemm", "depthwise"])
+def test_means_behind_the_activation_of_the_first_samples_and_of_all(toy):
+    model = toys.TOYS[toy]()
+    setting = ready(model, 10)
+    chosen = {layer.name: layer for layer in layers(model.graph)}
+    first, whole = float_output_means_twice(model, list(chosen), 3, setting, activated=True)
+    inputs = setting.calibration.inputs
+    for count, found in ((3, first), (10, whole)):
+        some = {name: array[:count] for name, array in inputs.items()}
+        seen = pre_activations(model.network, some, model, activated=True)
+        for name in chosen:
+            np.testing.assert_allclose(found[name], channel_means(seen[name]), atol=2e-6)
+
+
+@pytest.mark.parametrize("precision", ["a8_w4", "a16_w8"])
+@pytest.mark.parametrize("toy", WITH_BIASES)
+def test_the_clipped_mean_is_that_of_running_the_layer(toy, precision):
+    """Against a float convolution of every dequantized sample, clipped by numpy."""
+    model = quantized(toys.TOYS[toy](), precision)
+    data = toys.calibration(model, 6, seed=1)
+    with Walk(model, data, reference=False, threads=1) as walk:
+        for visit in walk:
+            x = np.concatenate([visit.source.real(q) for q in visit.source.batches()])
+            spread = (-1, *(1,) * (x.ndim - 2))
+            z = run_node(visit.layer.node, x, visit.weight) + visit.bias.reshape(spread)
+            low, high = (np.broadcast_to(b, len(visit.bias)).reshape(spread) for b in bounds(visit))
+            expected = channel_means(np.clip(z, low, high))
+            np.testing.assert_allclose(clipped_mean(visit, visit.bias, 1), expected, atol=1e-5)
+            head, response = respond(visit, visit.bias, 5, 1)
+            np.testing.assert_allclose(head, channel_means(np.clip(z, low, high)[:5]), atol=1e-5)
+            np.testing.assert_allclose(response.rest, head, atol=1e-5)
+
+
+def test_bounds_are_those_of_activation_and_encoding():
+    model = quantized(toys.conv_chain(), "a8_w8")
+    with Walk(model, toys.calibration(model, 2), reference=False, threads=1) as walk:
+        for visit in walk:
+            low, high = bounds(visit)
+            ends = dequantize(np.array([0, 255]), visit.output_encoding)
+            assert low == max(ends[0], 0.0 if visit.layer.activation is not None else -np.inf)
+            assert high == ends[1]
 
 
 @pytest.mark.parametrize("precision", ["a8_w4", "a16_w8"])
@@ -90,23 +142,45 @@ def run_node(node, x, weight):
 
 
 @pytest.mark.parametrize("toy", ["residual", "concat", "conv_transpose", "gemm", "conv1d"])
-def test_on_its_own_data_half_a_step_of_the_bias_is_left_at_most(toy):
+def test_in_front_of_the_activation_half_a_step_of_the_bias_is_left_at_most(toy):
     model = quantized(toys.TOYS[toy](), bias_correction=False)
     setting = ready(model)
-    corrected = Ibc(IbcOptions(snr_samples=0)).apply(model, setting).model
-    left = model_shifts(corrected, setting)
-    assert size(left) < size(model_shifts(model, setting)) / 10
+    options = IbcOptions(match="pre_activation", snr_samples=0)
+    corrected = Ibc(options).apply(model, setting).model
+    left, before = (model_shifts(m, setting, "pre_activation") for m in (corrected, model))
+    assert size(left) < size(before) / 10
     for layer in layers(corrected.graph):
         step = corrected.encodings[str(layer.bias.name)].scale
         assert (np.abs(left[layer.name]) <= 0.5001 * step).all()
 
 
-def test_on_other_data_the_shift_is_smaller():
+@pytest.mark.parametrize("toy", ["conv_chain", "residual", "depthwise", "concat", "gemm"])
+def test_behind_the_activation_next_to_nothing_is_left_on_its_own_data(toy):
+    model = quantized(toys.TOYS[toy](), bias_correction=False)
+    setting = ready(model, 64)
+    corrected = Ibc(IbcOptions(snr_samples=0)).apply(model, setting).model
+    left, before = (model_shifts(m, setting) for m in (corrected, model))
+    assert size(left) < size(before) / 10
+
+
+def test_what_the_report_says_is_left_is_left():
+    model = quantized(toys.residual(), bias_correction=False)
+    setting = ready(model, 128)
+    result = Ibc(IbcOptions(snr_samples=0)).apply(model, setting)
+    left = model_shifts(result.model, setting)
+    for note in result.report.layers:
+        found = float(np.sqrt(np.mean(left[note.layer] ** 2)))
+        assert found == pytest.approx(note.values["shift_after"], rel=0.2, abs=2e-4)
+
+
+@pytest.mark.parametrize("match", ["activation", "pre_activation"])
+def test_on_other_data_the_shift_is_smaller(match):
     for toy in ("conv_chain", "residual", "depthwise"):
         model = quantized(toys.TOYS[toy](), bias_correction=False)
-        corrected = Ibc().apply(model, ready(model, 256)).model
+        corrected = Ibc(IbcOptions(match=match)).apply(model, ready(model, 256)).model
         other = ready(model, 256, seed=1)
-        assert size(model_shifts(corrected, other)) < size(model_shifts(model, other)) / 3
+        before, after = (size(model_shifts(m, other, match)) for m in (model, corrected))
+        assert after < before / 3
 
 
 def test_later_layers_see_the_earlier_corrections():

@@ -1,7 +1,7 @@
 """The algorithm `ibc`: iterative bias correction (Finkelstein et al. 2019)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -10,16 +10,19 @@ from fewbits.graph import Layer, layers
 from fewbits.interfaces import Algorithm, Context, Result
 from fewbits.model import Model, Stage
 from fewbits.noise import layer_snr
-from fewbits.numerics import fake_quantize
 from fewbits.options import Options
-from fewbits.outputmeans import float_output_means
+from fewbits.outputmeans import float_output_means, float_output_means_twice
 from fewbits.provenance import LayerNote, Report
 from fewbits.selection import matched
-from fewbits.walk import Visit, Walk
+from fewbits.walk import Walk
 from numpy.typing import NDArray
 from pydantic import Field
 
-from fewbits_ibc.shift import Means, output_shift, rms
+from fewbits_ibc.correction import HEAD, Aim, Corrected, correct_clipped, correct_linear
+from fewbits_ibc.outputs import clipped_mean, is_clipped, product_mean
+from fewbits_ibc.shift import linear_shift, rms
+
+Match = Literal["activation", "pre_activation"]
 
 
 class IbcOptions(Options):
@@ -33,6 +36,11 @@ class IbcOptions(Options):
     samples: int | None = Field(
         None, ge=1, description="Calibration samples to take the means over, from the start."
     )
+    match: Match = Field(
+        "activation",
+        description="Which mean to put right: that behind each layer's activation, or the one in"
+        " front of it.",
+    )
     snr_samples: int = Field(
         16,
         ge=0,
@@ -40,26 +48,11 @@ class IbcOptions(Options):
     )
 
 
-@dataclass(frozen=True)
-class Corrected:
-    """What became of a layer.
-
-    Args:
-        before: its shift with everything upstream corrected, `(out,)`.
-        after: what the bias's step leaves of it, `(out,)`.
-        changed: whether the bias is another one.
-    """
-
-    before: NDArray[np.float64]
-    after: NDArray[np.float64]
-    changed: bool
-
-
 class Ibc(Algorithm):
     """Gives each output channel the mean that it has in full precision, layer after layer.
 
-    `b_l += E_float[z_l] − E_quant[z_l]` in graph order, `z` in front of the activation, with all
-    that lies upstream corrected already; then the bias is rounded to its integers again.
+    `b_l += δ` with `E_float[f(z_l)] = E_quant[f(z_l + δ)]` in graph order, `f` the activation, with
+    all that lies upstream corrected already; the bias is rounded to its integers again.
     """
 
     name = "ibc"
@@ -81,7 +74,7 @@ class Ibc(Algorithm):
         reasons = self._left_alone(model)
         chosen = [name for name in model.precisions if name not in reasons]
         measured = replace(context, calibration=dataset)
-        new, found = correct(model, chosen, measured)
+        new, found = correct(model, chosen, self.options.match, measured)
         before, after = self._noise(model, new, measured, found)
         return Result(
             model.advance(self.stage, network=new.network, encodings=new.encodings),
@@ -127,13 +120,14 @@ class Ibc(Algorithm):
 
 
 def correct(
-    model: Model, names: Sequence[str], context: Context
+    model: Model, names: Sequence[str], match: Match, context: Context
 ) -> tuple[Model, dict[str, Corrected]]:
     """Correct the biases of some layers.
 
     Args:
         model: at stage `quantized`; it is not changed.
         names: layers that can have a bias.
+        match: which means.
         context: gives the data, the batch size, threads and progress.
 
     Returns:
@@ -141,34 +135,60 @@ def correct(
     """
     if not names:
         return model, {}
-    dataset = context.need_calibration("Bias correction")
-    wanted = float_output_means(model.at(Stage.OPTIMIZED), names, context)
+    activated, origin = match == "activation", model.at(Stage.OPTIMIZED)
+    heads, wholes = float_output_means_twice(origin, names, HEAD, context, activated=activated)
     found: dict[str, Corrected] = {}
     with Walk(
         model,
-        dataset,
+        context.need_calibration("Bias correction"),
         reference=False,
         biases=True,
         batch_size=context.batch_size,
         threads=context.threads,
     ) as walk:
         for visit in context.track(walk, "correct", len(walk), "layers"):
-            if visit.name in wanted:
-                found[visit.name] = _correct(visit, wanted[visit.name])
+            if visit.name in wholes:
+                aim = Aim(heads[visit.name], wholes[visit.name])
+                clipped = activated and is_clipped(visit.layer)
+                found[visit.name] = (
+                    correct_clipped(visit, aim, context.threads)
+                    if clipped
+                    else correct_linear(visit, aim.whole)
+                )
         return walk.model, found
 
 
-def _correct(visit: Visit, wanted: NDArray[np.float64]) -> Corrected:
-    means = Means.of(visit, wanted)
-    held, encoding = visit.bias, visit.bias_encoding
-    assert held is not None
-    assert encoding is not None
-    before = output_shift(means, held)
-    bias = fake_quantize(held.astype(np.float64) + before, encoding)
-    changed = not np.array_equal(bias, held)
-    if changed:
-        visit.replace(bias=bias)
-    return Corrected(before, output_shift(means, bias), changed)
+def model_shifts(
+    model: Model, context: Context, match: Match = "activation"
+) -> dict[str, NDArray[np.float64]]:
+    """Return the shift of each layer that has a bias, everything as it stands, `(out,)` each.
+
+    Args:
+        model: at stage `quantized`.
+        context: gives the data, the batch size, threads and progress.
+        match: of which means.
+    """
+    found: dict[str, NDArray[np.float64]] = {}
+    activated, origin = match == "activation", model.at(Stage.OPTIMIZED)
+    with Walk(
+        model,
+        context.need_calibration("Measuring shifts"),
+        reference=False,
+        batch_size=context.batch_size,
+        threads=context.threads,
+    ) as walk:
+        biased = [name for name in walk.names if walk.layer(name).bias is not None]
+        wanted = float_output_means(origin, biased, context, activated=activated)
+        for visit in walk:
+            if visit.bias is None:
+                continue
+            if activated and is_clipped(visit.layer):
+                seen = clipped_mean(visit, visit.bias, context.threads)
+                found[visit.name] = wanted[visit.name] - seen
+            else:
+                aim, product = wanted[visit.name], product_mean(visit)
+                found[visit.name] = linear_shift(aim, product, visit.bias)
+    return found
 
 
 def _report(
