@@ -152,6 +152,12 @@ def test_check_says_that_all_fits_and_writes_nothing(folder, no_hailo, start):
     assert output_of("compile", start, *HAILO, "--check")["fits"] is True
 
 
+def test_check_says_that_it_runs_no_steps(folder):
+    result = run("compile", "net.onnx", *HAILO, "--check", "-p", "quantize")
+    assert result.exit_code == 0, result.output
+    assert "the steps are not run" in result.stderr
+
+
 def test_check_tells_everything_at_once(folder, no_hailo, monkeypatch):
     found = [
         Finding("conv_0", "no more than 4 channels", "Prune it."),

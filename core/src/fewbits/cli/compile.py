@@ -92,6 +92,8 @@ def compile_model(
     model = open_model(session, subject, flags)
     device = _device(session, run.target_for(model), save_har)
     if check:
+        if steps.given:
+            session.warn("--check looks at the model as it is: the steps are not run")
         _tell(session, model, device, answer)
         return
     path = bundle or output or default_path(session, subject, device.name)
