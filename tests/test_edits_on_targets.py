@@ -1,4 +1,4 @@
-"""Edits of a network's ends, on each kind of target: with float ops between integers and without."""
+"""Edits of a network's ends on targets with float ops between integers, and without."""
 
 import fewbits
 import numpy as np
