@@ -103,8 +103,8 @@ def uses(recipe):
     [
         (-100, ["quantize"]),
         (0, ["equalization", "quantize"]),
-        (1, ["equalization", "quantize", "ibc"]),
-        (2, ["equalization", "quantize", "qft"]),
+        (1, ["equalization", "quantize", "gptq", "ibc"]),
+        (2, ["equalization", "quantize", "gptq", "qft"]),
         (3, ["equalization", "quantize", "adaround", "ibc"]),
         (4, ["equalization", "quantize", "adaround", "ibc"]),
     ],
@@ -124,9 +124,8 @@ def test_the_share_of_four_bits_of_each_compression_level(number, ratio):
 
 
 @pytest.mark.parametrize(("optimization", "last"), [(1, "ibc"), (2, "qft")])
-def test_weights_of_four_bits_are_rounded_by_hessians_first(optimization, last):
-    assert "gptq" not in uses(level(optimization, 0).recipe)
-    for number in (1, 5):
+def test_weights_are_rounded_by_hessians_first(optimization, last):
+    for number in (0, 1, 5):
         assert uses(level(optimization, number).recipe)[-2:] == ["gptq", last]
 
 
@@ -229,7 +228,7 @@ def test_bias_correction_is_not_run_twice_where_it_takes_a_training_step_s_place
     [
         (ALL, 1024, 2, 0),
         (ALL, 1023, 1, 1),
-        ((Equalization, Ibc), 4096, 1, 1),
+        ((Equalization, Gptq, Ibc), 4096, 1, 1),
         ((Equalization,), 4096, 0, 2),
         ((), 4096, 0, 3),
     ],
@@ -269,19 +268,19 @@ def test_plugins_are_not_imported_while_a_cheaper_need_is_not_met(with_steps, to
         def algorithms(self):
             return [Component("algorithm", "qft", "fails when imported", "absent_module:Qft")]
 
-    registry = with_steps(Equalization)
+    registry = with_steps(Equalization, Gptq)
     registry.register(Heavy(), "heavy")
     assert ["absent_module" in f.what for f in unmet(level(2), registry, 8)] == [False]
     assert ["absent_module" in f.what for f in unmet(level(2), registry, 1024)] == [True]
 
 
 def test_python_takes_levels_and_writes_down_which(with_steps, caplog):
-    registry = with_steps(Equalization, Ibc)
+    registry = with_steps(Equalization, Gptq, Ibc)
     model = conv_chain()
     data = calibration(model, 8)
     options = {"calibration": data, "registry": registry}
     done = fewbits.optimize(model, optimization_level=1, **options)
-    assert [r.use for r in done.history] == ["equalization", "uniform", "ibc"]
+    assert [r.use for r in done.history] == ["equalization", "uniform", "gptq", "ibc"]
     assert all(r.level["optimization_level"] == 1 for r in done.history)
     with caplog.at_level(logging.WARNING, "fewbits"):
         lowered = fewbits.optimize(model, optimization_level=2, allow_downgrade=True, **options)

@@ -19,7 +19,9 @@ HOMES: Mapping[str, str] = MappingProxyType(
         "adaround": "fewbits-adaround",
         "dead_channels": "fewbits-pruning",
         "equalization": "fewbits-equalization",
+        "global_avgpool_reduction": "fewbits-hailo",
         "gptq": "fewbits-gptq",
+        "hailo_script": "fewbits-hailo",
         "ibc": "fewbits-ibc",
         "input_conversion": "fewbits-editing",
         "input_layout": "fewbits-editing",
@@ -52,8 +54,8 @@ OPTIMIZATION: Mapping[int, str] = MappingProxyType(
     {
         -100: "nothing is done: min-max ranges, rounding to nearest, no correction",
         0: "equalization, then ranges and biases by the quantizer's defaults",
-        1: "equalization, and iterative bias correction (IBC)",
-        2: "equalization, and every degree of freedom finetuned at once (QFT)",
+        1: "equalization, weights rounded by Hessians (GPTQ), iterative bias correction (IBC)",
+        2: "equalization, GPTQ, and every degree of freedom finetuned at once (QFT)",
         3: "equalization, and each weight's rounding learnt (AdaRound), on few images",
         4: "equalization, and each weight's rounding learnt (AdaRound), on many images",
     }
@@ -162,12 +164,10 @@ def _quantizer(optimization: int, compression: int) -> Step:
 
 def _behind(optimization: int, compression: int) -> tuple[Step, ...]:
     """Return the steps after the quantizer."""
-    # Four bits lose most of what they lose to rounding each weight by itself.
-    start = (Step("gptq"),) if COMPRESSION[compression] > 0 else ()
     if optimization == 1:
-        return (*start, UNTRAINED)
+        return (Step("gptq"), UNTRAINED)
     if optimization == 2:
-        return (*start, Step("qft", {"epochs": 4, IMAGES: 1024}))
+        return (Step("gptq"), Step("qft", {"epochs": 4, IMAGES: 1024}))
     if optimization > 2:
         images = 256 if optimization == 3 else 1024
         # Where no weights have 4 bits, those of 8 are rounded; otherwise there were nothing to do.
