@@ -180,6 +180,7 @@ class TestBeforeQuantization:
             "weight_clipping",
             "activation_clipping",
             "quantize",
+            "gptq",
             "ibc",
         ]
         none = order("pre_quantization_optimization(equalization, policy=disabled)")

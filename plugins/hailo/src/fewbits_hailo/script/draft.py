@@ -16,6 +16,7 @@ _ORDER = (
     EDITS,
     ("output_activation", "logits"),
     ("hailo_script",),
+    ("global_avgpool_reduction",),
     ("static_channels",),
     ("dead_channels",),
     ("tse",),
@@ -136,13 +137,11 @@ class Draft:
         rest = {key: value for key, value in held.options.items() if key not in _MIXED_ONLY}
         four, wide = now.get("ratio_4bit"), now.get("ratio_16bit", 0)
         if four == 1:
-            draft = self.changed(held, Step("quantize", {**rest, "precision": "a8_w4"}))
-        elif not four and not wide:
-            draft = self.changed(held, Step("quantize", {**rest, "precision": "a8_w8"}))
-        else:
-            rest |= {"precision": "a8_w8"} if rest.get("precision") == "a8_w4" else {}
-            draft = self.changed(held, Step("mixed_precision", {**rest, **now}))
-        return _with_gptq(draft, wanted=bool(four))
+            return self.changed(held, Step("quantize", {**rest, "precision": "a8_w4"}))
+        if not four and not wide:
+            return self.changed(held, Step("quantize", {**rest, "precision": "a8_w8"}))
+        rest |= {"precision": "a8_w8"} if rest.get("precision") == "a8_w4" else {}
+        return self.changed(held, Step("mixed_precision", {**rest, **now}))
 
     def clipped(self, use: str, layers: Sequence[str], clip: Clip) -> "Draft":
         """Return the draft with layers clipped in this way, whatever lines before said."""
@@ -156,13 +155,6 @@ class Draft:
         named = [str(mode) for mode in dict(held.get("layers", {})).values()]
         modes = [str(held.get("precision", "a8_w8")), *named]
         return bool(held.get("ratio_4bit")) or any(mode.endswith("_w4") for mode in modes)
-
-
-def _with_gptq(draft: Draft, *, wanted: bool) -> Draft:
-    behind = draft.find("ibc", "qft") is not None and draft.find("adaround") is None
-    if not wanted:
-        return draft.without("gptq")
-    return draft if draft.find("gptq") or not behind else draft.add(Step("gptq"))
 
 
 Change = Callable[[Draft], Draft]
