@@ -184,7 +184,7 @@ class TestBeforeQuantization:
             "ibc",
         ]
         none = order("pre_quantization_optimization(equalization, policy=disabled)")
-        assert none == ["hailo_script", "quantize", "ibc"]
+        assert none == ["hailo_script", "quantize", "gptq", "ibc"]
         some = order(
             "pre_quantization_optimization(equalization, policy=enabled)", optimization=-100
         )
