@@ -87,6 +87,7 @@ logits_layer(output_layer1, argmax, -1)
 pre_quantization_optimization(se_optimization, method=tse, count=2, tile_height=4)
 pre_quantization_optimization(zero_static_channels, eps=0.001)
 pre_quantization_optimization(dead_layers_removal)
+pre_quantization_optimization(global_avgpool_reduction, division_factors=[2, 2])
 pre_quantization_optimization(activation_clipping, layers={*}, mode=percentile_force)
 pre_quantization_optimization(weights_clipping, layers=conv1, mode=manual, clipping_values=[-1, 1])
 model_optimization_config(calibration, calibset_size=8)
@@ -107,7 +108,7 @@ learning_rate=0.001, warmup=0.1, weight=0.1, train_bias=False, b_range=[9, 1], l
     recipe = script.adapt(level(2).recipe)
     registry = from_environment()
     uses = [create(step.use, step.options, registry).step.use for step in recipe.steps]
-    assert len(uses) == 18
+    assert len(uses) == 19
     assert Recipe.from_toml(recipe.to_toml()) == recipe
 
 

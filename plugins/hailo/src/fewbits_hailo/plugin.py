@@ -22,14 +22,20 @@ def targets() -> list[Component]:
 
 @hookimpl
 def algorithms() -> list[Component]:
-    """Offer the step that keeps a model script's lines for the compiler."""
+    """Offer the step that keeps a script's lines for the compiler, and one that scripts name."""
     return [
         Component(
             "algorithm",
             "hailo_script",
             "Keeps what a Hailo model script says to the compiler alone",
             "fewbits_hailo.script.step:HailoScript",
-        )
+        ),
+        Component(
+            "algorithm",
+            "global_avgpool_reduction",
+            "Takes averages over whole maps in two pools, for devices that shift by few bits",
+            "fewbits_hailo.pooling:AvgpoolReduction",
+        ),
     ]
 
 

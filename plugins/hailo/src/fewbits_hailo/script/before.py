@@ -3,10 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from fewbits_hailo.script.draft import Clip, Draft, Effect
-from fewbits_hailo.script.handling import Handler, selected, weighted, within
+from fewbits_hailo.script.draft import Clip, Draft, Effect, adding
+from fewbits_hailo.script.handling import Handler, need, selected, weighted, within
 from fewbits_hailo.script.said import Said, UnfitError
-from fewbits_hailo.script.selecting import Layers, short
+from fewbits_hailo.script.selecting import Layers, Selection, short
 
 _TSE = {"count": 6, "tile_height": 8}
 _PERCENT = (0.01, 99.99)
@@ -65,6 +65,30 @@ def weights_clipping(said: Said, layers: Layers) -> Sequence[Effect]:
             )
         return [_weight_range("minmax")]
     return [_clipping(said, layers, "weight_clipping", mode)]
+
+
+def global_avgpool_reduction(said: Said, layers: Layers) -> Sequence[Effect]:
+    """A pool over a whole map is taken in two; lines for several sizes are several steps."""
+    if said.values.get("policy", "enabled") != "enabled":
+        return [Effect("nothing: pools stay as they are", lambda draft: draft)]
+    need(said, "division_factors")
+    options: dict[str, Any] = {"division_factors": list(said.values["division_factors"])}
+    selection = selected(said, layers)
+    if not selection.everything:
+        options["layers"] = list(_pools(selection, layers))
+    return [adding("global_avgpool_reduction", options)]
+
+
+def _pools(selection: Selection, layers: Layers) -> Sequence[str]:
+    model = layers.model
+    if model is None:
+        return selection.nodes
+    ops = {str(node.name): node.op_type for node in model.graph}
+    pools = [name for name in selection.nodes if ops[name] == "GlobalAveragePool"]
+    if not pools or (len(pools) < len(selection.nodes) and not selection.globbed):
+        text = f"{selection.said} is no average over a whole map"
+        raise UnfitError("layers", text, "Name global average pools, such as avgpool1.")
+    return pools
 
 
 def _weight_range(method: str) -> Effect:

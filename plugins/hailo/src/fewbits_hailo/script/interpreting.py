@@ -25,6 +25,7 @@ HANDLERS: Mapping[tuple[str, str], Handler] = MappingProxyType(
         (PRE, "se_optimization"): before.step_of("tse", before.tse_options),
         (PRE, "activation_clipping"): before.activation_clipping,
         (PRE, "weights_clipping"): before.weights_clipping,
+        (PRE, "global_avgpool_reduction"): before.global_avgpool_reduction,
         (PRE, "zero_static_channels"): before.step_of("static_channels", before.static_options),
         (PRE, "dead_layers_removal"): before.step_of("dead_channels"),
         (POST, "bias_correction"): after.bias_correction,

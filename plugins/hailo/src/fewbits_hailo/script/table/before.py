@@ -105,14 +105,15 @@ BEFORE = (
     ),
     Command(
         PRE,
-        Use.REFUSED,
-        "average in two pools in the network itself, or give the layer 16 bits",
+        Use.STEP,
+        "step `global_avgpool_reduction`",
         feature="global_avgpool_reduction",
         options=(
-            Option("policy", POLICY, here="disabled asks for what is done here anyway"),
-            Option("layers", LAYERS),
-            Option("division_factors", SIZES),
+            POLICED,
+            Option("layers", LAYERS, here="`layers`; all by default"),
+            Option("division_factors", SIZES, here="`division_factors`", second_hand=True),
         ),
+        keeps=False,
     ),
     *(
         Command(
