@@ -9,9 +9,10 @@ from fewbits.errors import TargetError
 from fewbits.graph import constant, layers, set_constant
 from fewbits.interfaces import Context
 from fewbits.model import Stage
-from fewbits.numerics import fake_quantize
+from fewbits.numerics import dequantize, fake_quantize, quantize
 from fewbits.runtime import Session
 from fewbits.testing import Net, toys
+from fewbits.weightrange import weight_encoding
 from fewbits_hailo.floatnet import float_network, to_onnx
 from fewbits_hailo.weights import spans_grid
 
@@ -75,6 +76,31 @@ def test_corrected_biases_and_moved_weights_are_handed_over_as_they_stand():
             own, held = constant(getattr(layer, name)), getattr(given[layer.name], name)
             assert np.array_equal(constant(held), own)
     assert not np.array_equal(constant(given[third.name].weight), constant(third.weight))
+
+
+@pytest.mark.parametrize("weights", ["per_tensor", "per_channel"])
+@pytest.mark.parametrize("bits", [4, 8])
+def test_a_compiler_that_rounds_to_the_largest_magnitude_finds_improved_weights_again(
+    weights, bits
+):
+    model = quantized(toys.depthwise(), weights=weights, precision=f"a8_w{bits}").copy()
+    rng = np.random.default_rng(bits)
+    for layer in list(layers(model.graph)):
+        encoding = model.encodings[layer.weight.name]
+        integers = quantize(np.asarray(constant(layer.weight)), encoding)
+        moved = integers + rng.integers(-1, 2, integers.shape)
+        kept = np.abs(integers) >= encoding.qmax - 1  # a step leaves the largest where it is
+        set_constant(layer.weight, dequantize(np.where(kept, integers, moved), encoding))
+    network = float_network(model)
+    assert network.loose == ()
+    assert len(network.improved) == 3
+    own = {layer.name: layer for layer in layers(model.graph)}
+    for layer in layers(network.network.graph):
+        encoding = model.encodings[own[layer.name].weight.name]
+        held = np.asarray(constant(layer.weight))
+        found = weight_encoding(held, bits, axis=encoding.axis, method="minmax")
+        assert np.array_equal(quantize(held, found), quantize(held, encoding))
+        np.testing.assert_allclose(fake_quantize(held, found), held, rtol=1e-6)
 
 
 def test_layers_whose_grid_cannot_be_found_again_are_named():
