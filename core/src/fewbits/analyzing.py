@@ -24,7 +24,7 @@ def analyze(
     limits: Limits | None = None,
     count: int | None = None,
     threads: int | None = None,
-    batch_size: int = 4,
+    batch_size: int = 2,
     registry: Registry | None = None,
 ) -> Analysis:
     """Measure where a quantized model's noise arises, and say what helps.

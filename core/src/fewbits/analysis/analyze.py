@@ -31,7 +31,7 @@ def analyze(
     mode: str = "simple",
     layers: Sequence[str] = (),
     limits: Limits | None = None,
-    batch_size: int = 4,
+    batch_size: int = 2,
     threads: int | None = None,
     progress: Progress = silent,
 ) -> Analysis:

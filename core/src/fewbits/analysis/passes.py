@@ -15,6 +15,6 @@ class Pass:
         progress: told how far the work is.
     """
 
-    batch_size: int = 4
+    batch_size: int = 2
     threads: int | None = None
     progress: Progress = silent

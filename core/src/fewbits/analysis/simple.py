@@ -1,6 +1,9 @@
 """Noise at each place with everything quantized, in the target's own numerics."""
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 
@@ -43,10 +46,11 @@ def simple(
     outputs = dict.fromkeys(others, Powers())
     batches = tracked(dataset, how.batch_size, how.progress)
     reference = float_origin(model)
-    for pair in pairs(reference, emulator, [*names, *others], batches, how.threads):
-        _add(pair, found, watched)
-        for name in others:
-            outputs[name] += powers(pair[1][name], pair[2][name])
+    with ThreadPoolExecutor(how.threads or os.cpu_count()) as pool:
+        for pair in pairs(reference, emulator, [*names, *others], batches, how.threads):
+            list(pool.map(partial(_add, pair, watched), found))  # numpy leaves the lock alone
+            for name in others:
+                outputs[name] += powers(pair[1][name], pair[2][name])
     snr = {place.tensor: _snr(model, place, watched[place.tensor]) for place in found}
     rows = Rows(model, list(found))
     made = [rows.row(place, watched[place.tensor], snr=snr) for place in found]
@@ -54,12 +58,11 @@ def simple(
     return made, {n: outputs[n].snr_db if v is None else v for n, v in ends.items()}
 
 
-def _add(pair: Pair, found: Iterable[Place], watched: dict[str, Watched]) -> None:
+def _add(pair: Pair, watched: Mapping[str, Watched], place: Place) -> None:
     batch, truth, seen = pair
-    for place in found:
-        x = _input(batch, place) if place.node is None else truth[place.tensor]
-        y = x if place.node is None else seen[place.tensor]
-        watched[place.tensor].add(x, sums(x, y, place.axis))
+    x = _input(batch, place) if place.node is None else truth[place.tensor]
+    y = x if place.node is None else seen[place.tensor]
+    watched[place.tensor].add(x, sums(x, y, place.axis))
 
 
 def _input(batch: Batch, place: Place) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:

@@ -12,7 +12,7 @@ from fewbits.numerics import fake_quantize
 from fewbits.powers import Powers, Sums
 
 #: values kept of a tensor, from which percentiles and the noise of its grid are found.
-KEPT = 1 << 15
+KEPT = 1 << 14
 
 
 @dataclass

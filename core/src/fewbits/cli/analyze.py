@@ -84,7 +84,7 @@ def analyze(
     plot: Plot = None,
     run: Run,
     steps: StepFlags,
-    batch_size: BatchSize = 4,
+    batch_size: BatchSize = 2,
     flags: ParseFlags,
     answer: Answer,
 ) -> None:
