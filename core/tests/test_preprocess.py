@@ -3,7 +3,7 @@ import pytest
 from fewbits.errors import DataError, RecipeError
 from fewbits.pictures import resize
 from fewbits.preprocess import Preprocess, order_channels, parse_preprocess
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -70,6 +70,7 @@ NUMBER = st.floats(allow_nan=False, allow_infinity=False, width=32)
 VALUES = st.lists(NUMBER, min_size=1, max_size=3).map(tuple)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.builds(
         Preprocess,
@@ -80,7 +81,9 @@ VALUES = st.lists(NUMBER, min_size=1, max_size=3).map(tuple)
         std=VALUES.filter(lambda values: 0.0 not in values),
         channels=st.sampled_from(["RGB", "BGR", "GRAY", "NV12", "YUY2"]),
         layout=st.sampled_from(["NCHW", "NHWC"]),
-        interpolation=st.sampled_from(["bicubic", "bilinear", "nearest", "area"]),
+        interpolation=st.sampled_from(["bicubic", "bilinear", "nearest", "area", "linear"]),
+        rounding=st.sampled_from(["nearest", "torchvision"]),
+        central=st.none() | st.floats(0.125, 1, width=32),
     )
 )
 def test_text_round_trips(said):

@@ -59,24 +59,92 @@ def from_pixels(pixels: NDArray[np.uint8]) -> Image.Image:
 
 
 def resize(
-    image: Image.Image, side: int | tuple[int, int], interpolation: str = "bicubic"
+    image: Image.Image,
+    side: int | tuple[int, int],
+    interpolation: str = "bicubic",
+    rounding: str = "nearest",
 ) -> Image.Image:
     """Bring the shorter side to `side`, keeping proportions, or the picture to (height, width).
 
-    The longer side is rounded to the nearest pixel. Pillow's filters widen when shrinking, so
-    that they do not alias. A picture that has the size already is returned untouched.
+    The longer side is rounded to the nearest pixel, or cut off as torchvision does. Pillow's
+    filters widen when shrinking, so that they do not alias; `linear` does not. A picture that has
+    the size already is returned untouched.
     """
     width, height = image.size
     if isinstance(side, tuple):
         size = (side[1], side[0])
     else:
-        factor = side / min(width, height)
-        size = (max(side, round(width * factor)), max(side, round(height * factor)))
-    return image if size == image.size else image.resize(size, FILTERS[interpolation])
+        short, long = sorted((width, height))
+        other = side * long // short if rounding == "torchvision" else round(long * (side / short))
+        longer = max(side, other)
+        size = (side, longer) if width <= height else (longer, side)
+    if size == image.size:
+        return image
+    if interpolation == "linear":
+        return from_pixels(_linear(np.asarray(image), (size[1], size[0])))
+    return image.resize(size, FILTERS[interpolation])
 
 
-def centre_crop(image: Image.Image, size: tuple[int, int], name: str) -> Image.Image:
-    """Cut (height, width) out of the middle; odd margins leave the extra pixel right and below.
+def _linear(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Sample `(height, width[, channels])` between the four pixels around each new middle.
+
+    The place in the old picture is `(i + 1/2) · old / new − 1/2`, kept inside it: OpenCV's
+    INTER_LINEAR, TensorFlow's `resize`, torch's `align_corners=False`.
+    """
+    values = (pixels[..., None] if pixels.ndim == 2 else pixels).astype(np.float32)
+    for axis in (0, 1):
+        old, new = values.shape[axis], size[axis]
+        at = ((np.arange(new) + 0.5) * (old / new) - 0.5).clip(0, old - 1)
+        low = at.astype(np.int64)
+        share = (at - low).astype(np.float32).reshape(-1, *[1] * (2 - axis))
+        high = np.minimum(low + 1, old - 1)
+        first = values.take(low, axis)
+        values = first + share * (values.take(high, axis) - first)
+    return values.round().astype(np.uint8)
+
+
+def central(image: Image.Image, share: float) -> Image.Image:
+    """Keep the middle of a picture, `share` of each side: TensorFlow's `central_crop`."""
+    width, height = image.size
+    left, top = (int((side - side * share) / 2) for side in (width, height))
+    return image.crop((left, top, width - left, height - top))
+
+
+def padded_square(image: Image.Image, side: int, padding: int) -> Image.Image:
+    """Keep the centred square of `side / (side + padding)` of the shorter side.
+
+    Source: EfficientNet's evaluation (`_decode_and_center_crop` of its `preprocessing.py`), which
+    resizes the square to `side` afterwards.
+    """
+    width, height = image.size
+    square = max(int(side / (side + padding) * min(width, height)), 1)
+    left, top = ((length - square + 1) // 2 for length in (width, height))
+    return image.crop((left, top, left + square, top + square))
+
+
+def letterbox(
+    image: Image.Image, size: tuple[int, int], fill: int, interpolation: str
+) -> Image.Image:
+    """Fit the whole picture into (height, width), keeping proportions, `fill` around it.
+
+    It stands in the middle; of an odd margin the larger part is right and below. Source: the
+    detectors of the YOLO family (`letterbox` of Ultralytics, with `auto=False`).
+    """
+    width, height = image.size
+    factor = min(size[0] / height, size[1] / width)
+    inner = tuple(max(round(side * factor), 1) for side in (height, width))
+    held = Image.new(image.mode, (size[1], size[0]), (fill,) * len(image.getbands()))
+    top, left = ((whole - part) // 2 for whole, part in zip(size, inner, strict=True))
+    held.paste(resize(image, (inner[0], inner[1]), interpolation), (left, top))
+    return held
+
+
+def centre_crop(
+    image: Image.Image, size: tuple[int, int], name: str, rounding: str = "nearest"
+) -> Image.Image:
+    """Cut (height, width) out of the middle.
+
+    Odd margins leave the extra pixel right and below; torchvision rounds the offset half to even.
 
     Raises:
         DataError: the picture is smaller.
@@ -88,5 +156,9 @@ def centre_crop(image: Image.Image, size: tuple[int, int], name: str) -> Image.I
             f" {size[0]}x{size[1]} out of it.",
             hint=f"Add resize={max(size)} or more to --preprocess.",
         )
-    left, top = (width - size[1]) // 2, (height - size[0]) // 2
+    margins = (width - size[1], height - size[0])
+    if rounding == "torchvision":
+        left, top = (round(margin / 2) for margin in margins)
+    else:
+        left, top = (margin // 2 for margin in margins)
     return image.crop((left, top, left + size[1], top + size[0]))

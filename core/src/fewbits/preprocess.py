@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from fewbits.colours import Channels, form, order_channels
 from fewbits.errors import DataError, RecipeError
@@ -25,12 +25,36 @@ class Preprocess(Options):
     network sees (with `channels=BGR`: blue first).
     """
 
+    central: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="First, keep this share of each side, in the middle (TensorFlow's 0.875).",
+    )
+    crop_padding: int | None = Field(
+        default=None,
+        ge=0,
+        description="First, keep the centred square of resize / (resize + this) of the shorter"
+        " side (EfficientNet's 32).",
+    )
     resize: int | tuple[int, int] | None = Field(
         default=None,
         description="Shorter side in pixels, or [height, width]; keeps the size when absent.",
     )
     crop: int | tuple[int, int] | None = Field(
         default=None, description="Side of the centre crop in pixels, or [height, width]."
+    )
+    letterbox: int | None = Field(
+        default=None,
+        ge=0,
+        le=255,
+        description="Fit the whole picture into resize=[height, width], with this grey around it"
+        " (the YOLO family's 114).",
+    )
+    rounding: Literal["nearest", "torchvision"] = Field(
+        default="nearest",
+        description="How the longer side and a crop's offset are rounded: to the nearest pixel"
+        " and down, or as torchvision does.",
     )
     stretch: tuple[int, int] | None = Field(
         default=None,
@@ -51,8 +75,10 @@ class Preprocess(Options):
     layout: Literal["NCHW", "NHWC"] = Field(
         default="NCHW", description="Layout of the network's input."
     )
-    interpolation: Literal["bicubic", "bilinear", "nearest", "area"] = Field(
-        default="bicubic", description="Filter of the resize."
+    interpolation: Literal["bicubic", "bilinear", "nearest", "area", "linear"] = Field(
+        default="bicubic",
+        description="Filter of the resize: Pillow's, which widen when shrinking, or linear, which"
+        " does not (OpenCV, TensorFlow).",
     )
 
     @field_validator("resize", "crop", "stretch", mode="before")
@@ -84,6 +110,20 @@ class Preprocess(Options):
     def _upper(cls, value: Any) -> Any:
         return value.upper() if isinstance(value, str) else value
 
+    @model_validator(mode="after")
+    def _go_together(self) -> "Preprocess":
+        framed = [name for name in ("central", "crop_padding", "letterbox") if self._says(name)]
+        if len(framed) > 1:
+            raise ValueError(f"{framed[0]} and {framed[1]} exclude each other")
+        if self._says("crop_padding") and self.resize is None:
+            raise ValueError("crop_padding needs resize, the side that its share is of")
+        if self._says("letterbox") and not isinstance(self.resize, tuple):
+            raise ValueError("letterbox needs resize=[height, width] to fit the picture into")
+        return self
+
+    def _says(self, name: str) -> bool:
+        return getattr(self, name) is not None
+
     def to_text(self) -> str:
         """Return the text that `parse_preprocess` reads back; only what differs from a default.
 
@@ -99,7 +139,7 @@ class Preprocess(Options):
     @property
     def keeps_size(self) -> bool:
         """Whether pictures keep the size that they come in."""
-        return self.resize is None and self.crop is None and self.stretch is None
+        return not any(map(self._says, ("central", "resize", "crop", "stretch")))
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -108,6 +148,8 @@ class Preprocess(Options):
             return self.stretch
         if self.crop is not None:
             return _pair(self.crop)
+        if self.crop_padding is not None and self.resize is not None:
+            return _pair(self.resize)
         return self.resize if isinstance(self.resize, tuple) else None
 
     @property
@@ -142,18 +184,31 @@ class Preprocess(Options):
         Raises:
             DataError: the crop is larger than the picture.
         """
-        from fewbits.pictures import centre_crop, resize
+        from fewbits import pictures
 
         if self.channels == "GRAY" and image.mode == "RGB":
             image = image.convert("L")
-        if self.resize is not None:
-            image = resize(image, self.resize, self.interpolation)
+        image = self._framed(image)
         if self.crop is not None:
-            image = centre_crop(image, _pair(self.crop), name)
+            image = pictures.centre_crop(image, _pair(self.crop), name, self.rounding)
         if self.stretch is not None:
-            image = resize(image, self.stretch, self.interpolation)
+            image = pictures.resize(image, self.stretch, self.interpolation)
         pixels = np.asarray(image)
         return pixels[..., None] if pixels.ndim == 2 else pixels
+
+    def _framed(self, image: "Image") -> "Image":
+        """Choose the part of a picture that counts, and bring it to its size."""
+        from fewbits import pictures
+
+        if self.letterbox is not None and isinstance(self.resize, tuple):
+            return pictures.letterbox(image, self.resize, self.letterbox, self.interpolation)
+        if self.central is not None:
+            image = pictures.central(image, self.central)
+        if self.resize is None:
+            return image
+        if self.crop_padding is not None:
+            image = pictures.padded_square(image, _pair(self.resize)[0], self.crop_padding)
+        return pictures.resize(image, self.resize, self.interpolation, self.rounding)
 
     def normalize(
         self, pixels: NDArray[np.uint8], name: str = "the picture"

@@ -278,6 +278,25 @@ def test_pictures_come_in_at_the_new_size_with_the_same_field_of_view():
         ("", (224, 224), (112, 112), "resize=[112,112]"),
         ("resize=256,crop=[192,224]", (192, 224), (96, 112), "resize=128,crop=[96,112]"),
         ("resize=[256,300],crop=224", (224, 224), (448, 448), "resize=[512,600],crop=448"),
+        ("crop_padding=32,resize=224", (224, 224), (448, 448), "crop_padding=64,resize=[448,448]"),
+        (
+            "crop_padding=32,resize=224",
+            (224, 224),
+            (224, 448),
+            "crop_padding=32,resize=224,stretch=[224,448]",
+        ),
+        (
+            "resize=[64,96],letterbox=114",
+            (64, 96),
+            (128, 192),
+            "resize=[128,192],letterbox=114",
+        ),
+        (
+            "central=0.875,resize=[64,64]",
+            (64, 64),
+            (32, 48),
+            "central=0.875,resize=[32,48]",
+        ),
         ("resize=[64,64],stretch=[32,32]", (32, 32), (16, 16), "resize=[64,64],stretch=[16,16]"),
     ],
 )

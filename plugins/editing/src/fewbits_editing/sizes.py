@@ -12,7 +12,7 @@ def rescaled(said: Preprocess, old: Size, new: Size) -> Preprocess:
     """Return preprocessing that gives the same part of each picture at another size.
 
     Resize and crop grow by `max(new / old)` over height and width. If the proportions change with
-    that, or nothing brought pictures to a size before, the last thing is to stretch them.
+    that, or nothing else brought pictures to a size, the last thing is to stretch them.
 
     Args:
         said: gives pictures of the old size.
@@ -26,11 +26,15 @@ def rescaled(said: Preprocess, old: Size, new: Size) -> Preprocess:
     >>> rescaled(Preprocess(resize=(64, 64)), (64, 64), (48, 80)).to_text()
     'resize=[48,80]'
     """
-    if said.stretch is not None or (said.crop is not None and said.resize is None):
+    factor = max(n / o for n, o in zip(new, old, strict=True))
+    same = old[0] * new[1] == old[1] * new[0]
+    framed = said.letterbox is not None or said.crop_padding is not None
+    cut = said.crop is not None and said.resize is None
+    if said.stretch is not None or cut or (framed and not same):
         return said.model_copy(update={"stretch": new})
     if said.crop is None:
-        return said.model_copy(update={"resize": new})
-    factor = max(n / o for n, o in zip(new, old, strict=True))
+        padding = None if said.crop_padding is None else round(said.crop_padding * factor)
+        return said.model_copy(update={"resize": new, "crop_padding": padding})
     crop = tuple(round(side * factor) for side in old)
     changes: dict[str, Any] = {
         "resize": _grown(said.resize, factor, crop),
