@@ -69,12 +69,12 @@ def test_leniency_says_what_becomes_of_each_line(folder):
 
 
 def test_modes_are_those_of_the_device(folder):
-    (folder / "wide.alls").write_text("quantization_param(conv1, precision_mode=a16_w8)")
+    (folder / "wide.alls").write_text("quantization_param(conv1, precision_mode=a16_w4)")
     cpu = run("wide.alls", "--model", "net.onnx", "--hw-arch", "cpu")
     assert cpu.exit_code == 0, cpu.output
     hailo = run("wide.alls", "--model", "net.onnx", "--hw-arch", "hailo8")
     assert hailo.exit_code == 1
-    assert "target hailo8 does not run a16_w8" in hailo.stdout
+    assert "target hailo8 does not run a16_w4" in hailo.stdout
 
 
 def test_json_holds_all_of_it(folder):
