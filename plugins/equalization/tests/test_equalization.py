@@ -215,13 +215,14 @@ def test_no_values_are_watched_where_nothing_will_be_rescaled(monkeypatch):
 @pytest.mark.parametrize(
     ("own", "asked", "found"),
     [
-        ({}, {"weights": "per_tensor"}, {"weights": "per_tensor"}),
-        ({}, {"weights": "per_channel"}, {"weights": "per_channel"}),
-        ({}, {}, {}),
-        ({"weights": "per_channel"}, {"weights": "per_tensor"}, {}),
+        ({}, {"weights": "per_tensor"}, {"weights": "per_tensor", "precision": "a8_w8"}),
+        ({}, {"weights": "per_channel"}, {"weights": "per_channel", "precision": "a8_w8"}),
+        ({}, {"precision": "a8_w4"}, {"precision": "a8_w4"}),
+        ({"precision": "a8_w4"}, {}, {}),
+        ({"weights": "per_channel"}, {"weights": "per_tensor"}, {"precision": "a8_w8"}),
     ],
 )
-def test_the_quantizer_behind_says_how_weights_are_scaled_unless_the_step_does(own, asked, found):
+def test_the_quantizer_behind_says_how_it_will_round_unless_the_step_is_told(own, asked, found):
     steps = [Equalization(), UniformQuantizer(UniformOptions(**asked))]
     assert Equalization(EqualizationOptions(**own)).options_before(steps) == found
     assert Equalization(EqualizationOptions(**own)).options_before([]) == {}

@@ -23,6 +23,9 @@ from fewbits_equalization.search import cross_layer, in_one_pass
 from fewbits_equalization.sweep import by_noise
 from fewbits_equalization.watch import lows_before, lows_before_relus, watched
 
+DEFAULT = "a8_w8"
+_GRANULARITIES = ("per_channel", "per_tensor")
+_PRECISIONS = ("a8_w8", "a8_w4", "a16_w4", "a16_w8", "a16_w16")
 SAME = 1e-12  # what arithmetic leaves of a factor of 1
 
 
@@ -41,12 +44,14 @@ class Equalization(Algorithm):
             self.float_tolerance = None  # what holds on the calibration data is no promise
 
     def options_before(self, following: Sequence[Algorithm]) -> Mapping[str, Any]:
-        """Return how the quantizer behind is asked to scale weights, if this step is not told."""
-        if self.options.weights != "target":
-            return {}
-        asked = (getattr(s.options, "weights", None) for s in following if isinstance(s, Quantizer))
-        weights = next(asked, None)
-        return {"weights": weights} if weights in ("per_channel", "per_tensor") else {}
+        """Return what the quantizer behind is asked for, where this step is not told."""
+        asked: Any = next((s.options for s in following if isinstance(s, Quantizer)), None)
+        found: dict[str, Any] = {}
+        if self.options.weights == "target" and _known(asked, "weights", _GRANULARITIES):
+            found["weights"] = asked.weights
+        if self.options.precision == "quantizer" and _known(asked, "precision", _PRECISIONS):
+            found["precision"] = asked.precision
+        return found
 
     def apply(self, model: Model, context: Context) -> Result:
         """Return the rescaled model; the report names every layer with its factors.
@@ -90,7 +95,8 @@ class Equalization(Algorithm):
                 f"Target {context.target.name} has no {weights} weights.",
                 hint=f"Choose weights={' or weights='.join(sorted(spec.granularities))}.",
             )
-        precision = Precision.parse(self.options.precision)
+        asked_mode = self.options.precision
+        precision = Precision.parse(DEFAULT if asked_mode == "quantizer" else asked_mode)
         return Grids.of(precision, per_channel=weights == "per_channel")
 
     def _seen(self, context: Context) -> Context:
@@ -130,3 +136,8 @@ class Equalization(Algorithm):
             shared=shared,
             lows=lows,
         )
+
+
+def _known(options: Any, name: str, values: Sequence[str]) -> bool:
+    """Whether a quantizer has an option with a value that this step knows."""
+    return getattr(options, name, None) in values

@@ -19,8 +19,10 @@ class EqualizationOptions(Options):
         description="For mode=noise: what the quantizer will be asked for; one weight scale per "
         "output channel, per tensor, or as the target says.",
     )
-    precision: Literal["a8_w8", "a8_w4", "a16_w4", "a16_w8", "a16_w16"] = Field(
-        "a8_w8", description="For mode=noise: the precision mode that the quantizer will use."
+    precision: Literal["quantizer", "a8_w8", "a8_w4", "a16_w4", "a16_w8", "a16_w16"] = Field(
+        "quantizer",
+        description="For mode=noise: the precision mode of most layers; quantizer: what the "
+        "quantizer behind it in the recipe is asked for, a8_w8 without one.",
     )
     cap: float = Field(
         16.0, ge=1.0, description="Largest factor of a channel in one_step and two_step."
