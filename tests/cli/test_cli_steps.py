@@ -1,5 +1,7 @@
 """Where the steps come from: named, a script of another tool, levels; and edits of the input."""
 
+from pathlib import Path
+
 import pytest
 from fewbits import api
 from fewbits.cli.stepflags import StepFlags, wish_of
@@ -87,7 +89,7 @@ def test_commands_that_quantize_on_the_way_take_steps_too(files, run):
 
 @pytest.mark.parametrize(
     "option",
-    [["-p", "quantize"], ["--optimization-level", 0], ["--performance"], ["--resize", 16, 16]],
+    [["-p", "quantize"], ["--optimization-level", 0], ["--resize", 16, 16]],
 )
 def test_steps_are_refused_where_nothing_is_to_be_quantized(folder, archive, option, refused):
     words = ["is quantized already", str(option[0]), "--restart"]
@@ -133,6 +135,18 @@ def test_performance_is_for_targets_whose_compiler_has_such_a_setting(files, out
     output_of("optimize", *files, *option, "--hw-arch", "hailo8")
     kept = next(r for r in api.load("net.fewbits").history if r.use == "hailo_script")
     assert kept.options["lines"] == ["performance_param(compiler_optimization_level=max)"]
+
+
+def test_performance_may_be_said_when_a_quantized_model_is_compiled(files, output_of, refused):
+    output_of("optimize", *files, "-p", "quantize", "--hw-arch", "hailo8")
+    samples = ["--calib-path", files[2], "--calib-count", 4]
+    output_of("compile", "net.fewbits", *samples, "--bundle", "plain")
+    output_of("compile", "net.fewbits", *samples, "--bundle", "fast", "--performance")
+    line = "performance_param(compiler_optimization_level=max)"
+    assert line not in next(Path("plain").glob("*.alls")).read_text()
+    assert line in next(Path("fast").glob("*.alls")).read_text()
+    onto_cpu = ["--hw-arch", "cpu", "-o", "x.onnx", "--performance"]
+    refused(["compile", "net.fewbits", *onto_cpu], ["cpu has no compiler setting"])
 
 
 def test_classes_are_those_of_an_output(folder, output_of, refused):

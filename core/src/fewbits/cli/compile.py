@@ -1,5 +1,6 @@
 """`fewbits compile`: the file that a target runs, or what another machine makes it of."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,7 @@ from fewbits.cli.grouped import grouped
 from fewbits.cli.source import (
     check_output,
     ensure_quantized,
+    is_quantized,
     open_data,
     open_model,
     update_archive,
@@ -90,7 +92,9 @@ def compile_model(
         )
     subject = find(session, given, flags.name)
     model = open_model(session, subject, flags)
-    device = _device(session, run.target_for(model), save_har)
+    late = steps.performance and is_quantized(model)
+    device = _device(session, run.target_for(model), save_har, for_speed=late)
+    steps = replace(steps, performance=False) if late else steps
     if check:
         if steps.given:
             session.warn("--check looks at the model as it is: the steps are not run")
@@ -111,9 +115,22 @@ def compile_model(
     _print(final, device, path, report, archive, answer)
 
 
-def _device(session: "Session", name: str, save_har: Path | None) -> "Target":
-    options = {} if save_har is None else {"har": str(save_har)}
+def _device(
+    session: "Session", name: str, save_har: Path | None, *, for_speed: bool = False
+) -> "Target":
+    """Return the target with the options that are for its compiler alone.
+
+    Raises:
+        TargetError: its compiler has no setting for speed.
+        FewbitsError: there is no such target, or its options do not fit.
+    """
+    options: dict[str, Any] = {} if save_har is None else {"har": str(save_har)}
     device: Target = session.registry.create("target", name, options)
+    if for_speed:
+        from fewbits.recipe import Recipe
+
+        device.for_speed(Recipe())
+        device = session.registry.create("target", name, {**options, "performance": True})
     return device
 
 

@@ -121,7 +121,20 @@ def _say(session: "Session", message: str) -> None:
 
 
 def with_preprocess(model: "Model", preprocess: "Preprocess") -> "Model":
-    """Return the model with this preprocessing at each of its stages."""
+    """Return the model with this preprocessing at each of its stages.
+
+    Raises:
+        UsageError: its inputs have been edited, so that one preprocessing cannot serve all stages.
+    """
+    edits = [r.use for r in model.history if r.edits == "inputs" and r.report.changed]
+    if edits and preprocess != model.preprocess:
+        held = "none" if model.preprocess is None else f"'{model.preprocess.to_text()}'"
+        raise UsageError(
+            f"{model.name} takes other inputs since step '{edits[0]}', prepared by {held}.",
+            hint="Leave --preprocess out, or parse the network again with it.",
+        )
+    if edits:
+        return model
     past = tuple(each.replace(preprocess=preprocess) for each in model.ancestors)
     return model.replace(preprocess=preprocess, ancestors=past)
 
@@ -164,9 +177,8 @@ def ensure_quantized(
     """
     from fewbits import api
     from fewbits.cli.leveling import announce, prepare
-    from fewbits.model import Stage
 
-    if model.stage.rank >= Stage.QUANTIZED.rank:
+    if is_quantized(model):
         refuse_steps(steps, f"{subject.file} is {model.stage} already")
         return model
     prepared = prepare(session, model, subject, steps, run)
@@ -179,6 +191,13 @@ def ensure_quantized(
             recipe=prepared.recipe,
             **settings(session, model, run, batch_size),
         )
+
+
+def is_quantized(model: "Model") -> bool:
+    """Say whether the quantizer has run."""
+    from fewbits.model import Stage
+
+    return model.stage.rank >= Stage.QUANTIZED.rank
 
 
 def refuse_steps(steps: StepFlags, why: str) -> None:

@@ -4,6 +4,7 @@ import importlib.util
 import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 
@@ -30,7 +31,11 @@ def need_compiler(device: str) -> None:
 
 
 def compile_here(
-    model: Model, device: str, calibration: Dataset | None, har: Path | None = None
+    model: Model,
+    device: str,
+    calibration: Dataset | None,
+    har: Path | None = None,
+    lines: Sequence[str] = (),
 ) -> bytes:
     """Return the HEF of a quantized model.
 
@@ -39,6 +44,7 @@ def compile_here(
         device: the architecture.
         calibration: unlabelled samples.
         har: where the compiler's own archive is kept; None throws it away.
+        lines: more lines of a model script for the compiler.
 
     Raises:
         TargetError: the compiler is not installed, or it failed; the cause says at what.
@@ -46,7 +52,7 @@ def compile_here(
     """
     need_quantized(model, device)
     need_compiler(device)
-    handover = prepare(model, device, calibration)
+    handover = prepare(model, device, calibration, lines)
     with tempfile.TemporaryDirectory(prefix="fewbits-hailo-") as made:
         folder = Path(made)
         write(handover, folder)
@@ -71,7 +77,11 @@ def _build(folder: Path, device: str, har: Path | None) -> bytes:
 
 
 def write_bundle(
-    model: Model, device: str, calibration: Dataset | None, folder: Path
+    model: Model,
+    device: str,
+    calibration: Dataset | None,
+    folder: Path,
+    lines: Sequence[str] = (),
 ) -> list[Path]:
     """Write what a machine with the compiler needs into an empty folder; return the files.
 
@@ -79,4 +89,4 @@ def write_bundle(
         TargetError: the model is not quantized, or cannot be said in ONNX for the compiler.
         DataError: there are no samples.
     """
-    return write(prepare(model, device, calibration), folder)
+    return write(prepare(model, device, calibration, lines), folder)

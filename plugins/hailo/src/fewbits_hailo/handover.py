@@ -2,7 +2,7 @@
 
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ class Handover:
         network: in float.
         names: node name in the ONNX file → the compiler's name, as far as it can be foretold.
         samples: to calibrate on.
+        lines: more lines for the compiler, behind those that the model keeps.
     """
 
     model: Model
@@ -38,6 +39,7 @@ class Handover:
     network: FloatNetwork
     names: Mapping[str, str]
     samples: Dataset
+    lines: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -57,7 +59,7 @@ class Handover:
             self.layers,
             device=self.device,
             samples=len(self.samples),
-            lines=handover_lines(self.model),
+            lines=[*dict.fromkeys([*handover_lines(self.model), *self.lines])],
         )
 
     def plan(self, samples: Mapping[str, Path]) -> dict[str, Any]:
@@ -86,13 +88,16 @@ class Handover:
         }
 
 
-def prepare(model: Model, device: str, calibration: Dataset | None) -> Handover:
+def prepare(
+    model: Model, device: str, calibration: Dataset | None, lines: Sequence[str] = ()
+) -> Handover:
     """Make the hand-over of a quantized model; nothing is written yet.
 
     Args:
         model: at stage `quantized` or later.
         device: the architecture.
         calibration: unlabelled samples.
+        lines: more lines of a model script for the compiler.
 
     Raises:
         TargetError: the model is not quantized, or cannot be said in ONNX for the compiler.
@@ -109,7 +114,7 @@ def prepare(model: Model, device: str, calibration: Dataset | None) -> Handover:
     for each in network.inputs:
         channels_last_shape(each)  # refuses what has too many dimensions
     names = layer_names(held.replace(network=network.network))
-    return Handover(held, device, network, names, calibration)
+    return Handover(held, device, network, names, calibration, tuple(lines))
 
 
 def need_quantized(model: Model, device: str) -> None:

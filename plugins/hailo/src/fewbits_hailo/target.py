@@ -37,6 +37,9 @@ class HailoOptions(Options):
         exclude=True,
         description="Where the compiler's own archive is kept when a HEF is made.",
     )
+    performance: bool = Field(
+        False, description="Have the compiler search for the fastest result, which takes long."
+    )
 
 
 class HailoTarget(Target):
@@ -84,13 +87,15 @@ class HailoTarget(Target):
 
     def compile(self, model: Model, calibration: Dataset | None = None) -> bytes:
         """Return the HEF that Hailo's Dataflow Compiler makes of the model."""
-        return compile_here(model, self.name, calibration, self.options.har)
+        lines = (FAST,) if self.options.performance else ()
+        return compile_here(model, self.name, calibration, self.options.har, lines)
 
     def bundle(
         self, model: Model, folder: Path, calibration: Dataset | None = None
     ) -> Sequence[Path]:
         """Write what a machine with the Dataflow Compiler needs to make the HEF."""
-        return write_bundle(model, self.name, calibration, folder)
+        lines = (FAST,) if self.options.performance else ()
+        return write_bundle(model, self.name, calibration, folder, lines)
 
     def device(self, model: Model, executable: Path | None = None) -> Runnable:
         """Return a runnable that runs the HEF on the device."""
