@@ -22,6 +22,14 @@ def test_one_layer_at_a_time(archive, folder, output_of):
     assert [each["layer"] for each in some["layers"]] == [name]
 
 
+def test_the_layers_that_make_most_noise_are_named(archive, folder, run):
+    path = ["--data-path", folder / "calib.npy", "--mode", "advanced"]
+    result = run("analyze", archive, *path)
+    (line,) = [line for line in result.stdout.splitlines() if line.startswith("most of the noise")]
+    shares = [float(part.split()[-1].rstrip("%")) for part in line.split(": ")[1].split(", ")]
+    assert shares == sorted(shares, reverse=True)
+
+
 def test_a_network_is_quantized_first(folder, run):
     result = run("analyze", folder / "net.onnx", "--calib-path", folder / "calib.npy")
     assert result.exit_code == 0, result.output

@@ -127,10 +127,10 @@ def depthwise(row: Row, limits: Limits, advice: Advice) -> Diagnosis | None:
     if row.drop_db is None or row.drop_db < _INHERITED:
         return None
     what = f"a depthwise layer, few taps to average noise over: {row.drop_db:.1f} dB lost"
+    one_scale = row.weight is not None and not row.weight.per_channel
     ibc = "" if "ibc" in advice.steps else "-p ibc behind the quantizer"
-    return Diagnosis(
-        "depthwise", row.layer, what, first_of(advice.equalize(), ibc, more_bits(row, advice))
-    )
+    remedy = first_of(advice.equalize() if one_scale else "", ibc)
+    return Diagnosis("depthwise", row.layer, what, remedy or more_bits(row, advice))
 
 
 def still_channels(row: Row, limits: Limits, advice: Advice) -> Diagnosis | None:

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 #: findings of one rule that are shown; the others are counted.
 SHOWN = 5
+#: where fewer do.
+_FEWER = {"inherited": 1, "dead": 2}
 _UNITS = (
     "SNR, weights and activations in dB; weights and activations: what rounding either alone"
     " leaves. bits: of the activation, and how many of them 99.9 % of its values use."
@@ -31,6 +33,8 @@ def show(found: "Analysis", answer: Answer) -> None:
         if found.outputs:
             ends = ", ".join(f"{name} {snr:.1f} dB" for name, snr in found.outputs.items())
             render.text(f"outputs: {ends}")
+        if found.mode == "advanced":
+            render.text(f"most of the noise at the outputs: {most(found)}")
         render.text(_UNITS, style="dim")
         for line in findings(found):
             render.text(line)
@@ -46,6 +50,13 @@ def table(found: "Analysis") -> tuple[list[str], list[list[Any]]]:
         return columns, lines
     named = [[found.names.get(line[0], ""), *line] for line in lines]
     return [f"on {found.target}", *columns], named
+
+
+def most(found: "Analysis", count: int = 5) -> str:
+    """Return the layers that make most of the noise at the outputs, with their shares."""
+    shares = {row.layer: row.alone.share for row in found.rows if row.alone is not None}
+    ordered = sorted(shares, key=lambda name: -shares[name])
+    return ", ".join(f"{name} {shares[name]:.1%}" for name in ordered[:count])
 
 
 def _line(row: "Row") -> list[Any]:
@@ -77,10 +88,11 @@ def findings(found: "Analysis") -> Iterator[str]:
     told: Counter[str] = Counter()
     for each in found.diagnoses:
         told[each.rule] += 1
-        if told[each.rule] <= SHOWN:
+        shown = _FEWER.get(each.rule, SHOWN)
+        if told[each.rule] <= shown:
             yield from _said(each)
-        elif told[each.rule] == SHOWN + 1:
-            yield f"… and {total[each.rule] - SHOWN} more for {each.rule}; --json shows all"
+        elif told[each.rule] == shown + 1:
+            yield f"    … and {total[each.rule] - shown} more like it; --json shows all"
 
 
 def _said(each: "Diagnosis") -> Iterator[str]:
