@@ -13,6 +13,7 @@ from tests.benchmarks import (
     accuracy,
     finetuning,
     full_precision,
+    hailo,
     noise,
     recovery,
     scripts,
@@ -28,6 +29,8 @@ ALWAYS: dict[str, Callable[[], Any]] = {
 WITH_SHARED: dict[str, Callable[[], Any]] = {
     "accuracy": accuracy.lite0,
     "emulator": speed.emulator,
+    "hailo_emulator": hailo.emulator,
+    "hailo_accuracy": hailo.accuracy,
     "min_max": speed.min_max,
     "optimize": speed.optimize,
     "memory": speed.memory,
