@@ -200,3 +200,14 @@ def test_fidelity_needs_a_reference_of_the_same_shape():
     for reference in (None, {}, {"y": REFERENCE[:, :5]}):
         with pytest.raises(DataError, match="float model"):
             fidelity({"y": OUTPUTS}, reference)
+
+
+@pytest.mark.parametrize("shape", [(4,), (4, 1), (4, 1, 1, 1)])
+def test_a_network_that_gives_the_class_itself_has_a_top1_and_an_agreement(shape):
+    found = np.array([3, 0, 2, 1]).reshape(shape)
+    labels = np.array([2, 0, 1, 1])
+    assert classify(found, labels) == {"top1": 50.0}
+    assert classify(found, labels - 5, label_offset=5) == {"top1": 50.0}
+    assert fidelity({"y": found}, {"y": labels.reshape(shape)})["agreement"] == 50.0
+    with pytest.raises(DataError, match="label for each of 4"):
+        classify(found, labels[:3])

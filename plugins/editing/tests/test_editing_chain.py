@@ -1,11 +1,13 @@
 """Edits in front of a quantizer: samples, reference, archive, replay, training follow them."""
 
+import json
 from pathlib import Path
 
 import fewbits
 import numpy as np
 import onnx_ir as ir
 import pytest
+from fewbits.cli.app import app
 from fewbits.edits import before_samples, float_counterpart
 from fewbits.errors import DataError, RecipeError, UsageError
 from fewbits.evaluation import evaluate
@@ -16,6 +18,7 @@ from fewbits.testing import toys
 from fewbits.testing.inspection import float_outputs, relative_difference
 from fewbits.testing.net import Net
 from PIL import Image
+from typer.testing import CliRunner
 
 SHARED = Path(__file__).parents[4] / "shared"
 LITE0 = SHARED / "models/efficientnet_lite0.onnx"
@@ -253,6 +256,29 @@ def test_a_first_layer_without_padding_reads_pixels_exactly(registry):
     made = fewbits.optimize(net.build(), calibration=raw, recipe=recipe, registry=registry)
     encoding = made.encodings["image"]
     assert (float(encoding.scale), int(encoding.zero_point)) == (1.0, 0)
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(each) for each in arguments], prog_name="fewbits")
+
+
+def test_the_command_line_takes_a_network_from_normalized_to_raw_pictures(folder, tmp_path):
+    made = tmp_path / "net.fewbits"
+    said = ["--calib-path", folder / "pictures", "--preprocess", NORMALIZED, "-o", made]
+    steps = ["-p", "normalization:mean=[120,110,100],std=[60,50,70]", "-p", "quantize"]
+    done = run("optimize", folder / "net.onnx", *said, *steps)
+    assert done.exit_code == 0, done.output
+    assert "folded into conv_0; image.mean added in front" in done.stdout.replace("\n", " ")
+    assert fewbits.load(made).preprocess.to_text() == "crop=12"
+    data = ["--data-path", folder / "pictures", "--target", "emulator", "--json"]
+    measured = json.loads(run("eval", made, *data).stdout)
+    assert measured["metrics"]["fidelity"]["snr_db"] > 25
+    other = run("eval", made, *data, "--preprocess", NORMALIZED)
+    assert other.exit_code == 2
+    assert "takes other inputs since step 'normalization'" in other.output
+    assert run("eval", made, *data, "--preprocess", "crop=12").exit_code == 0
+    again = run("replay", made)
+    assert again.exit_code == 0, again.output
 
 
 @pytest.mark.slow

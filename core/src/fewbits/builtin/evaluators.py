@@ -33,6 +33,8 @@ class _Totals:
         if _are_scores(reference):
             same = _flat(reference).argmax(axis=1) == _flat(values).argmax(axis=1)
             self.agreed = (self.agreed or 0) + int(same.sum())
+        elif _are_classes(reference):
+            self.agreed = (self.agreed or 0) + int((reference == values).sum())
 
     def merge(self, other: "_Totals") -> None:
         self.samples += other.samples
@@ -158,14 +160,20 @@ class ClassificationTotals(Accumulator):
             DataError: there are no labels, a label is no class, or the output holds no scores.
             RecipeError: the output named by the options does not exist, or none is named.
         """
-        scores = self._scores(outputs)
+        values = self._output(outputs)
+        if _are_classes(values):
+            chosen = values.reshape(-1)
+            self.samples += len(chosen)
+            self.first += int((chosen == self._wanted(labels, len(chosen))).sum())
+            return
+        scores = _flat(values)
         ranks = label_ranks(scores, self._classes(labels, scores.shape))
         self.samples += len(ranks)
         self.first += int((ranks == 0).sum())
         self.among_five += int((ranks < 5).sum())
         self.classes = scores.shape[1]
 
-    def _scores(self, outputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+    def _output(self, outputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
         name = self.options.output or next(iter(outputs))
         if name not in outputs or (not self.options.output and len(outputs) > 1):
             said = f"no output '{name}'" if name not in outputs else f"{len(outputs)} outputs"
@@ -173,23 +181,26 @@ class ClassificationTotals(Accumulator):
                 f"classification: the network has {said}.",
                 hint=f"Set its option output. {nearest(name, outputs)}",
             )
-        if not _are_scores(outputs[name]):
+        if not (_are_scores(outputs[name]) or _are_classes(outputs[name])):
             raise DataError(
                 f"Output '{name}' of shape {outputs[name].shape} does not hold one score a class.",
                 hint="Choose another with classification's option output, or use fidelity.",
             )
-        return _flat(outputs[name])
+        return outputs[name]
+
+    def _wanted(self, labels: NDArray[np.int64] | None, count: int) -> NDArray[np.int64]:
+        if labels is None or len(labels) != count:
+            said = "none" if labels is None else len(labels)
+            raise DataError(
+                f"classification needs a label for each of {count} samples; there are {said}.",
+                hint="Add labels.csv to the folder, or an array 'labels' to the npz.",
+            )
+        return labels + self.options.label_offset
 
     def _classes(
         self, labels: NDArray[np.int64] | None, shape: tuple[int, ...]
     ) -> NDArray[np.int64]:
-        if labels is None or len(labels) != shape[0]:
-            said = "none" if labels is None else len(labels)
-            raise DataError(
-                f"classification needs a label for each of {shape[0]} samples; there are {said}.",
-                hint="Add labels.csv to the folder, or an array 'labels' to the npz.",
-            )
-        wanted = labels + self.options.label_offset
+        wanted = self._wanted(labels, shape[0])
         outside = wanted[(wanted < 0) | (wanted >= shape[1])]
         if len(outside):
             raise DataError(
@@ -218,7 +229,8 @@ class ClassificationTotals(Accumulator):
 class Classification(Evaluator):
     """Share of samples whose label has the highest score (`top1`), or one of five (`top5`), in %.
 
-    `top5` is given for networks of more than five classes.
+    `top5` is given for networks of more than five classes that give their scores; one that gives
+    the number of the highest class alone has a `top1`.
     """
 
     name = "classification"
@@ -239,6 +251,11 @@ def _flat(values: NDArray[Any]) -> NDArray[Any]:
 def _are_scores(values: NDArray[Any]) -> bool:
     """Whether a sample is one vector of at least two values: `(batch, n)`, `(batch, n, 1, 1)`."""
     return [size > 1 for size in values.shape[1:]].count(True) == 1
+
+
+def _are_classes(values: NDArray[Any]) -> bool:
+    """Whether a sample is one whole number, the class that the network chose (argmax)."""
+    return values.dtype.kind in "iu" and values.ndim > 0 and values.size == len(values)
 
 
 def _over_outputs(parts: list[dict[str, float]]) -> dict[str, float]:
