@@ -64,7 +64,7 @@ CASES = {
         "layers before",
     ),
     "drop": (rules.arises, {"input_snr_db": 25.1}, {"input_snr_db": 24.9}, "a8_w8"),
-    "share": (rules.dominant, {"alone": alone(0.21)}, {"alone": alone(0.19)}, "a8_w8"),
+    "share": (rules.dominant, {"alone": alone(0.11)}, {"alone": alone(0.09)}, "a8_w8"),
     "unused_bits": (
         rules.outliers,
         {"range_bits_used": 5.9},
@@ -100,7 +100,7 @@ CASES = {
         rules.depthwise,
         {"traits": "depthwise"},
         {"traits": "depthwise", "input_snr_db": 17.0},
-        "ibc",
+        "a8_w8",
     ),
     "dead": (rules.still_channels, {"channels_still": 1}, {"channels_still": 0}, "dead_channels"),
     "ends": (

@@ -17,7 +17,7 @@ class Limits(Options):
         description="Fall of the SNR in dB from a layer's inputs to its output.",
     )
     share: float = Field(
-        default=0.2,
+        default=0.1,
         gt=0.0,
         le=1.0,
         description="Share of the noise at the outputs that one layer makes.",

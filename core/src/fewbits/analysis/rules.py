@@ -128,9 +128,8 @@ def depthwise(row: Row, limits: Limits, advice: Advice) -> Diagnosis | None:
         return None
     what = f"a depthwise layer, few taps to average noise over: {row.drop_db:.1f} dB lost"
     one_scale = row.weight is not None and not row.weight.per_channel
-    ibc = "" if "ibc" in advice.steps else "-p ibc behind the quantizer"
-    remedy = first_of(advice.equalize() if one_scale else "", ibc)
-    return Diagnosis("depthwise", row.layer, what, remedy or more_bits(row, advice))
+    remedy = first_of(advice.equalize() if one_scale else "", more_bits(row, advice))
+    return Diagnosis("depthwise", row.layer, what, remedy)
 
 
 def still_channels(row: Row, limits: Limits, advice: Advice) -> Diagnosis | None:
