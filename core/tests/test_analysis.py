@@ -135,6 +135,17 @@ def test_layers_by_glob(mode):
         measured(model, mode, layers=["nothing"])
 
 
+def test_layers_by_the_devices_own_names():
+    class Naming(CpuTarget):
+        def layer_names(self, model):
+            return {name: f"conv{place}" for place, name in enumerate(model.precisions, 1)}
+
+    model = quantized(toys.conv_chain())
+    data = toys.calibration(model, 3)
+    found = analyze(model, data, Naming(), layers=["conv[13]"], threads=1)
+    assert [found.names[row.layer] for row in found.rows] == ["conv1", "conv3"]
+
+
 def test_ranges_of_what_is_seen():
     model = quantized(toys.gemm(), activation_range="minmax")
     data = toys.calibration(model, 10, seed=3)

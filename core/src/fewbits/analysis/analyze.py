@@ -45,6 +45,7 @@ def analyze(
             emulator and once through the float model. `advanced`: one place quantized at a time,
             its weights and what it writes, measured at the outputs.
         layers: names or globs of the places to show, and in mode `advanced` to try; all if none.
+            The device's own names will do, too.
         limits: from where on something is said.
         batch_size: samples per run.
         threads: threads of the runtime; None lets it choose.
@@ -63,7 +64,8 @@ def analyze(
     found = _places(model)
     if not len(dataset):
         raise DataError("There are no samples to measure on.", hint="Give at least one.")
-    chosen = matched(layers or ["*"], [place.name for place in found], "analyze")
+    own = target.layer_names(model)
+    chosen = _chosen(layers, found, own)
     how = Pass(batch_size, threads, progress)
     outputs: Mapping[str, float] = {}
     if mode == "simple":
@@ -83,7 +85,7 @@ def analyze(
         outputs,
         tuple(rows),
         tuple(said),
-        target.layer_names(model),
+        own,
     )
 
 
@@ -94,6 +96,13 @@ def _places(model: Model) -> list[Place]:
             f"{model.name} has nothing that is quantized.", hint="Quantize it for another target."
         )
     return found
+
+
+def _chosen(layers: Sequence[str], found: Sequence[Place], own: Mapping[str, str]) -> set[str]:
+    """Return the names of the places that globs match, by those names or by the device's own."""
+    names = [place.name for place in found]
+    hits = matched(layers or ["*"], [*names, *own.values()], "analyze")
+    return {name for name in names if name in hits or own.get(name) in hits}
 
 
 def _of_outputs(outputs: Mapping[str, float], limits: Limits) -> Iterator[Diagnosis]:
