@@ -16,6 +16,8 @@ from fewbits_hailo.devices import Device
 from fewbits_hailo.widths import bound_tensors, matrix_products
 
 _CUT = "cut the network off before it with --end-node-names, or begin behind it"
+#: with fine scales for each channel equalization would see nothing to gain.
+_EQUALIZE = "equalization:weights=per_tensor"
 _REQUANTIZE = "quantize it for this device: fewbits optimize --hw-arch {name}"
 
 
@@ -175,7 +177,7 @@ def _shifts(model: Model, spec: TargetSpec, device: Device) -> Iterator[Finding]
                 f"its result must be shifted left by {over.allowed_left + over.left} bits, and "
                 f"{device.name} shifts by {over.allowed_left} at most: its range is too narrow "
                 "for its input and weights",
-                f"equalize before it (-p equalization), widen its range (-p "
+                f"equalize before it (-p {_EQUALIZE}), widen its range (-p "
                 f"'quantize:ranges.{unit.name}=[lo, hi]'), or give it 16 bits "
                 f"(-p 'quantize:layers.{unit.name}=a16_w16')",
             )
@@ -184,6 +186,6 @@ def _shifts(model: Model, spec: TargetSpec, device: Device) -> Iterator[Finding]
                 unit.name,
                 f"the shifts of its channels lie {over.allowed_spread + over.spread} bits apart, "
                 f"and {device.name} allows {over.allowed_spread}",
-                "equalize before it (-p equalization), clip its weights (-p clipping), or "
+                f"equalize before it (-p {_EQUALIZE}), clip its weights (-p clipping), or "
                 "quantize it for this device",
             )
