@@ -126,6 +126,7 @@ class TargetContract(ComponentContract):
         seen = target.emulator(shown(quantized, names), threads=1).run(inputs)
         for name, array in plain.items():
             assert np.array_equal(seen[name], array), f"{name} changed because others are shown"
+        assert set(names) <= set(seen), "return every output of the graph that was given"
         for name in names:
             on_grid = fake_quantize(seen[name], quantized.encodings[name])
             np.testing.assert_allclose(seen[name], on_grid, rtol=1e-5, err_msg=name)
