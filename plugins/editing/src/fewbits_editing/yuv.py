@@ -21,7 +21,7 @@ def kernel(order: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     Returns:
         The weight, `(3, 3, 1, 1)`, and the bias, `(3,)`.
 
-    >>> kernel("rgb")[1].round(3).tolist()
+    >>> kernel("rgb")[1].astype(float).round(3).tolist()
     [-222.912, 135.616, -276.8]
     """
     matrix = RGB_OF_YUV if order == "rgb" else RGB_OF_YUV[::-1]
