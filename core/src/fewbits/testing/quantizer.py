@@ -54,6 +54,7 @@ class QuantizerContract(AlgorithmContract):
                 narrow = max(widths) == 8
                 assert bias is None or bias == spec.bias_bits or not narrow, layer.name
         known = {b for p in spec.precisions for b in (p.activation_bits, p.weight_bits)}
+        known |= {spec.wide_bits}
         wrong = {name: width for name, width in rest.items() if width not in known}
         assert not wrong, "the target has no such integers"
 
