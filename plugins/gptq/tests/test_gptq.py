@@ -15,6 +15,7 @@ from fewbits.testing.inspection import context
 from fewbits.walk import Walk
 from fewbits_gptq.algorithm import Gptq
 from fewbits_gptq.options import GptqOptions
+from fewbits_gptq.solve import solve
 from fewbits_gptq.sums import halves_of, sums_of
 
 
@@ -166,3 +167,18 @@ def mean_shift(model: Model, data: ArrayDataset) -> float:
         wanted = np.concatenate([visit.float_forward(x) for x in visit.float_source.batches()])
     axes = tuple(range(found.ndim - 1))
     return float(np.sqrt(np.mean((found - wanted).mean(axis=axes) ** 2)))
+
+
+def test_of_several_scales_each_channel_keeps_the_best():
+    """Never farther off than with the first alone, by the error that rounding goes by."""
+    model = quantized(toys.residual())
+    setting = context(CpuTarget(), correlated(model, 64, 0))
+    with Walk(model, setting.calibration, threads=1) as walk:
+        visit = next(iter(walk))
+        halves = halves_of(visit, cross=True)
+        tries = GptqOptions().multiples
+        each = [solve(visit, halves, GptqOptions(multiples=(one,))) for one in tries]
+        best = solve(visit, halves, GptqOptions())
+    assert best.error_after < min(one.error_after for one in each)
+    found = np.stack([one.encoding.scale for one in each])
+    assert (found == best.encoding.scale).any(axis=0).all()

@@ -31,8 +31,14 @@ class GptqOptions(Options):
         description="Weight scales by the error weighted with the Hessian's diagonal, by plain"
         " squared error, or as the quantizer chose them.",
     )
+    multiples: tuple[Annotated[float, Field(gt=0.0)], ...] = Field(
+        (1.0, 0.86, 0.93, 1.08, 1.16),
+        min_length=1,
+        description="Multiples of the first scale to round with; each output channel keeps what"
+        " comes closest.",
+    )
     refine: int = Field(
-        2, ge=0, description="Passes of coordinate descent over the integers afterwards."
+        4, ge=0, description="Passes of coordinate descent over the integers afterwards."
     )
     asymmetric: bool = Field(
         True,

@@ -93,11 +93,38 @@ def _integers(
     options: GptqOptions,
     least: Array,
 ) -> tuple[Array, Array]:
+    """Return integers and scales: of several first scales, what comes closest in each row."""
+    first = _scales(encoding, aim)
+    free = options.scales != "keep" and _own_scales(encoding, aim)
+    found: tuple[Array, Array] = np.zeros_like(aim), first
+    lowest = np.full(first.shape, np.inf)
+    for multiple in options.multiples if free else (1.0,):
+        start = np.maximum(first * multiple, least) if free else first
+        integers, scale = _refined(aim, start, encoding.qmax, hessian, keep, options, least, free)
+        error = rounding.output_error(aim - integers * scale[..., None], hessian)
+        better = error < lowest
+        lowest = np.where(better, error, lowest)
+        found = (
+            np.where(better[..., None], integers, found[0]),
+            np.where(better, scale, found[1]),
+        )
+    return found
+
+
+def _refined(
+    aim: Array,
+    scale: Array,
+    qmax: int,
+    hessian: Array,
+    keep: NDArray[np.bool_],
+    options: GptqOptions,
+    least: Array,
+    free: bool,
+) -> tuple[Array, Array]:
     """Return integers and scales: columns in order first, then refined by turns."""
-    scale, qmax = _scales(encoding, aim), encoding.qmax
     integers = _in_order(aim, scale, qmax, hessian, keep, act_order=options.act_order)
     for _ in range(options.refine):
-        if options.scales != "keep" and _own_scales(encoding, aim):
+        if free:
             scale = np.maximum(rounding.best_scale(integers, aim, hessian, scale), least)
         integers = rounding.descend(integers, aim, scale, qmax, hessian, keep, passes=1)
     return integers, scale
