@@ -46,7 +46,7 @@ class TestReader(ComponentContract):
 def run(tmp_path, text=TEXT):
     model = toys.residual()
     script = read_text(text, model)
-    recipe = script.adapt(level(1).recipe)
+    recipe = script.adapt(level(0).recipe)
     return fewbits.optimize(model, recipe=recipe, calibration=toys.calibration(model, 16))
 
 
