@@ -79,5 +79,5 @@ def within_left_shift(target: Encoding, step: float, limits: ShiftLimits | None)
     """
     if limits is None:
         return target
-    least = np.float32(step / 2.0 ** left_limit(target.bits, limits))
+    least = np.asarray(step / 2.0 ** left_limit(target.bits, limits), np.float32)
     return target if target.scale >= least else replace(target, scale=least)
