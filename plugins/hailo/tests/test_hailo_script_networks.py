@@ -53,6 +53,7 @@ def test_lite0_has_the_layers_that_the_zoo_s_script_names():
         "hailo_script",
         "equalization",
         "quantize",
+        "gptq",
         "ibc",
     ]
     assert steps["quantize"] == {"precision": "a8_w8", "samples": 64}
