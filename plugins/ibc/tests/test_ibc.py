@@ -18,6 +18,7 @@ from fewbits.runtime import Session
 from fewbits.testing import toys
 from fewbits.testing.inspection import context
 from fewbits.walk import Walk
+from fewbits_ibc import outputs
 from fewbits_ibc.algorithm import Ibc, IbcOptions, model_shifts
 from fewbits_ibc.outputs import bounds, clipped_mean, respond
 
@@ -83,8 +84,9 @@ def test_means_behind_the_activation_of_the_first_samples_and_of_all(toy):
 
 @pytest.mark.parametrize("precision", ["a8_w4", "a16_w8"])
 @pytest.mark.parametrize("toy", WITH_BIASES)
-def test_the_clipped_mean_is_that_of_running_the_layer(toy, precision):
+def test_the_clipped_mean_is_that_of_running_the_layer(toy, precision, monkeypatch):
     """Against a float convolution of every dequantized sample, clipped by numpy."""
+    monkeypatch.setattr(outputs, "POSITIONS", 10_000)
     model = quantized(toys.TOYS[toy](), precision)
     data = toys.calibration(model, 6, seed=1)
     with Walk(model, data, reference=False, threads=1) as walk:

@@ -23,7 +23,7 @@ Array = NDArray[np.float64]
 Bounds = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 #: positions of a sample that a response looks at.
-POSITIONS = 256
+POSITIONS = 64
 
 
 def is_clipped(layer: Layer) -> bool:
