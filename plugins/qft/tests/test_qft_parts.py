@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 from fewbits.errors import RecipeError
+from fewbits.graph import layers
 from fewbits.testing import toys
 from fewbits.testing.net import Net
 from fewbits_qft import samples
@@ -145,6 +146,15 @@ def test_an_unknown_layer_is_an_error_that_names_the_nearest():
     with pytest.raises(RecipeError, match="conv_99") as caught:
         compared_tensors(toys.conv_chain(), ["conv_99"], ())
     assert "conv_" in caught.value.hint
+
+
+def test_what_is_never_held_cannot_be_compared():
+    model = toys.conv_chain()
+    fused = next(layer for layer in layers(model.graph) if layer.activation is not None)
+    inside = str(fused.node.outputs[0].name)
+    with pytest.raises(RecipeError, match=f"'{inside}' lies in front of the activation") as caught:
+        compared_tensors(model, [inside], ())
+    assert fused.name in caught.value.hint
 
 
 def test_factors_must_match_the_layers():

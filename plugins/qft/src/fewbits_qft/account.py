@@ -90,9 +90,9 @@ def _note(model: Model, new: Model, layer: Layer) -> LayerNote:
     if output in model.encodings:
         ratio = new.encodings[output].scale / model.encodings[output].scale
         values["output_step"] = round(float(ratio), 6)
-    same = moved == 0.0 and all(value == 1.0 for value in list(values.values())[1:])
-    reason = "nothing moved to another integer" if same else ""
-    return LayerNote(layer.name, "trained", reason, values)
+    if moved == 0.0 and all(value == 1.0 for value in list(values.values())[1:]):
+        return LayerNote(layer.name, "kept", "no integer and no step moved", values)
+    return LayerNote(layer.name, "trained", values=values)
 
 
 def _array(model: Model, name: str) -> np.ndarray:

@@ -56,7 +56,8 @@ def compared_tensors(
         factors: one for each of `names`; 1 if empty.
 
     Raises:
-        RecipeError: there is no such layer or tensor.
+        RecipeError: there is no such layer or tensor, or it lies in front of an activation that
+            is computed along with the layer.
     """
     if not names:
         found = backbone_output(model.graph)
@@ -67,6 +68,14 @@ def compared_tensors(
         if name not in known:
             raise RecipeError(
                 f"step 'qft': there is no layer or tensor '{name}'.", hint=nearest(name, of_layer)
+            )
+    for layer in layers(model.graph):
+        inside = str(layer.node.outputs[0].name)
+        if layer.output is not layer.node.outputs[0] and inside in names:
+            raise RecipeError(
+                f"step 'qft': '{inside}' lies in front of the activation that layer '{layer.name}' "
+                "computes along, and is never held.",
+                hint=f"Name the layer, which is compared behind it: {layer.name}.",
             )
     weights = factors or [1.0] * len(names)
     return {known[name]: factor for name, factor in zip(names, weights, strict=True)}
