@@ -15,7 +15,12 @@ from fewbits.model import Model
 from tests.benchmarks.common import LITE0, RESNET20, calibration, cifar, judge
 
 SEEDS = (0, 1, 2)
-W4A8 = ("quantize:precision=a8_w4", "gptq", "qft:epochs=8,dataset_size=1024")
+W4A8 = (
+    "equalization",
+    "quantize:precision=a8_w4",
+    "gptq",
+    "qft:epochs=2,dataset_size=512,learning_rate=0.003,scale_learning_rate=0.0002",
+)
 W8A8 = (
     "quantize",
     "gptq",
