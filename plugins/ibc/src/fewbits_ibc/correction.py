@@ -13,9 +13,9 @@ from fewbits_ibc.shift import linear_shift
 Array = NDArray[np.float64]
 
 #: samples that say how a layer's means answer to its bias.
-HEAD = 16
+HEAD = 32
 #: Newton's steps on those samples.
-STEPS = 2
+STEPS = 3
 
 
 @dataclass(frozen=True)
