@@ -7,12 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fewbits.addend import added_behind
 from fewbits.builtin.cpu import CpuTarget
 from fewbits.builtin.uniform import UniformOptions, UniformQuantizer
 from fewbits.data import ArrayDataset
 from fewbits.errors import DataError, ModelError
+from fewbits.executor import Executor
+from fewbits.graph import values_by_name
 from fewbits.model import Model, Stage
 from fewbits.noise import layer_snr
+from fewbits.numerics import dequantize
 from fewbits.runtime import Session
 from fewbits.testing import toys
 from fewbits.testing.inspection import context
@@ -260,3 +264,30 @@ def test_temporary_files_go_to_the_systems_folder_by_default():
     with Walk(model, toys.calibration(model, 4), memory=0) as walk:
         list(walk)
     assert set(Path(tempfile.gettempdir()).glob("fewbits-*")) <= before
+
+
+def test_what_is_added_behind_a_layer_is_known_in_either_branch():
+    """The other operand of a residual block's addition, against whole runs of both networks."""
+    model = quantized(toys.residual())
+    data = toys.calibration(model, 6)
+    network = model.at(Stage.OPTIMIZED).network.clone()
+    values, integers = values_by_name(network.graph), Executor(model).trace(data.inputs)
+    found = 0
+    with Walk(model, data, batch_size=2, threads=1) as walk:
+        for visit in walk:
+            if visit.addend is None:
+                continue
+            name = str(added_behind(visit.float_layer).name)
+            network.graph.outputs.append(values[name])
+            (real,) = Session(network, outputs=[name]).run(data.inputs).values()
+            held = dequantize(integers[name], model.encodings[name])
+            np.testing.assert_allclose(visit.addend.missing(range(6)), real - held, atol=1e-5)
+            found += 1
+    assert found
+
+
+@pytest.mark.parametrize("toy", ["conv_chain", "depthwise", "gemm"])
+def test_nothing_is_added_behind_layers_of_a_chain(toy):
+    model = quantized(toys.TOYS[toy]())
+    with Walk(model, toys.calibration(model, 4), threads=1) as walk:
+        assert all(visit.addend is None for visit in walk)
