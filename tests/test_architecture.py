@@ -52,6 +52,8 @@ WORDS = {
     "configurable",
     "data",
     "errors",
+    "framing",
+    "labels",
     "measuring",
     "model",
     "named",

@@ -43,6 +43,10 @@ class Greedy(DatasetReader):
         return ArrayDataset({"input": np.zeros((1, 3, 4, 4), np.float32)})
 
 
+class Hungry(Greedy):
+    name = "hungry"
+
+
 class Broken(Greedy):
     name = "broken"
 
@@ -83,13 +87,19 @@ def test_a_path_that_nobody_claims(tmp_path):
 
 
 def test_a_path_that_two_claim_needs_the_readers_name(folder):
-    both = Readers(ImageReader, Greedy)
-    with pytest.raises(DataError, match="images, greedy"):
+    both = Readers(ImageReader, Greedy, Hungry)
+    with pytest.raises(DataError, match="greedy, hungry"):
         open_dataset(folder, SPECS, registry=both)
     named = open_dataset(folder, SPECS, registry=both, reader="images", preprocess=SAID)
     assert len(named) == 5
     with pytest.raises(PluginError, match="nobody"):
         open_dataset(folder, SPECS, registry=both, reader="nobody")
+
+
+def test_a_general_reader_leaves_a_path_to_another_that_claims_it(folder):
+    assert ImageReader.general
+    for readers in (Readers(ImageReader, Greedy), Readers(Greedy, ImageReader)):
+        assert len(open_dataset(folder, SPECS, registry=readers)) == 1
 
 
 def test_a_reader_that_fails_to_answer_stops_no_other_and_is_named(folder, tmp_path):

@@ -49,7 +49,7 @@ def analyze(
     """
     plugins = registry or from_environment()
     target: Target = plugins.create("target", made_for(model), {})
-    dataset = open_data(data, model, plugins, count)
+    dataset = open_data(data, model, plugins, count, labelled=False)
     usual = COUNTS.get(mode, len(dataset))
     if count is None and len(dataset) > usual:
         dataset = dataset.select(range(usual))

@@ -32,6 +32,7 @@ from fewbits.executables import (
     on_device,
 )
 from fewbits.interfaces import Evaluator, Runnable, Target
+from fewbits.labels import kind_of
 from fewbits.model import Model, Stage
 from fewbits.opening import Data, Steps, as_recipe, open_data, parse
 from fewbits.plugins import Registry, from_environment
@@ -160,6 +161,7 @@ def evaluate(
     target: str = "emulator",
     evaluators: Sequence[str | Evaluator] | None = None,
     count: int | None = None,
+    reader: str | None = None,
     threads: int | None = None,
     batch_size: int = 32,
     executable: str | Path | None = None,
@@ -176,6 +178,7 @@ def evaluate(
         evaluators: names or objects; by default `fidelity` where steps have changed the network,
             and `classification` if there are labels.
         count: how many samples to take, from the start.
+        reader: what reads a path, `NAME:option=value`; by default the reader that claims it.
         threads: how many threads to use; None lets the runtime choose.
         batch_size: samples per run of the network.
         executable: the compiled file, for `hardware`.
@@ -192,9 +195,10 @@ def evaluate(
     file = None if executable is None else Path(executable)
     with closing(_runnable(model, target, threads, plugins, file)) as runnable:
         taker = model.at(Stage.PARSED) if target == "native" else model
-        dataset = open_data(data, taker, plugins, count)
+        dataset = open_data(data, taker, plugins, count, reader)
         untouched = target == "full_precision" and model.at(Stage.OPTIMIZED).stage is Stage.PARSED
-        is_reference = target == "native" or (untouched and dataset.labels is not None)
+        judged = _has_classes(dataset) if evaluators is None else dataset.labels is not None
+        is_reference = target == "native" or (untouched and judged)
         chosen = _evaluators(evaluators, dataset, plugins, is_reference=is_reference)
         return measure(
             taker,
@@ -241,7 +245,7 @@ def _evaluators(
 ) -> list[Evaluator]:
     if asked is None:
         fidelity = [] if is_reference else ["fidelity"]
-        asked = [*fidelity, *(["classification"] if dataset.labels is not None else [])]
+        asked = [*fidelity, *(["classification"] if _has_classes(dataset) else [])]
     if not asked:
         raise UsageError(
             "There is nothing to measure: native is the reference itself, and there are no labels.",
@@ -250,6 +254,10 @@ def _evaluators(
     return [
         registry.create("evaluator", each, {}) if isinstance(each, str) else each for each in asked
     ]
+
+
+def _has_classes(dataset: Dataset) -> bool:
+    return dataset.labels is not None and kind_of(dataset.labels) is int
 
 
 def load(path: str | Path) -> Model:
@@ -284,5 +292,5 @@ def replay(
     if calibration is not None:
         parsed = held.at(Stage.PARSED)
         taker = before_samples(parsed, held.history[len(parsed.history) :], plugins)
-        samples = open_data(calibration, taker, plugins)
+        samples = open_data(calibration, taker, plugins, labelled=False)
     return run_again(held, registry=plugins, calibration=samples, threads=threads)

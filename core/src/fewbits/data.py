@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewbits.errors import DataError
+from fewbits.labels import Labels
 from fewbits.preprocess import Preprocess
 
 if TYPE_CHECKING:
@@ -64,12 +65,15 @@ class Request:
         inputs: the network's inputs, in order.
         preprocess: how pictures become inputs; None when nothing was said.
         count: how many samples to take, from the start; None for all.
+        labelled: whether labels are of use; where not, as for calibration, a reader may leave them
+            out, and must not fail for want of them.
     """
 
     path: str
     inputs: tuple[InputSpec, ...]
     preprocess: Preprocess | None = None
     count: int | None = None
+    labelled: bool = True
 
 
 @dataclass(frozen=True)
@@ -78,11 +82,11 @@ class Batch:
 
     Args:
         inputs: graph input name → array, batch first, as the network wants it.
-        labels: int64 array of shape `(batch,)`, or None.
+        labels: one a sample, `(batch,)` (`fewbits.labels`), or None.
     """
 
     inputs: Mapping[str, NDArray[Any]]
-    labels: NDArray[np.int64] | None = None
+    labels: Labels | None = None
 
     def __len__(self) -> int:
         return len(next(iter(self.inputs.values())))
@@ -91,8 +95,8 @@ class Batch:
 class Dataset(ABC):
     """A finite, ordered, repeatable stream of samples that does not hold them all in memory."""
 
-    #: int64 labels of shape `(len(self),)`, or None.
-    labels: NDArray[np.int64] | None = None
+    #: one label a sample, `(len(self),)`: int64 classes or objects (`fewbits.labels`); or None.
+    labels: Labels | None = None
 
     @abstractmethod
     def __len__(self) -> int:
@@ -137,12 +141,10 @@ class ArrayDataset(Dataset):
 
     Args:
         inputs: graph input name → array, batch first, as the network takes it.
-        labels: int64 labels, or None.
+        labels: one a sample, or None.
     """
 
-    def __init__(
-        self, inputs: Mapping[str, NDArray[Any]], labels: NDArray[np.int64] | None = None
-    ) -> None:
+    def __init__(self, inputs: Mapping[str, NDArray[Any]], labels: Labels | None = None) -> None:
         self.inputs = dict(inputs)
         self.labels = labels
 

@@ -11,6 +11,7 @@ from fewbits.data import Dataset, InputSpec, Request
 from fewbits.errors import DataError, PluginError
 from fewbits.feed import FeedDataset, checked_labels, common_length, feed
 from fewbits.preprocess import Preprocess, parse_preprocess
+from fewbits.recipe import parse_step
 
 if TYPE_CHECKING:
     from fewbits.interfaces import DatasetReader
@@ -25,6 +26,7 @@ def open_dataset(
     preprocess: Preprocess | None = None,
     count: int | None = None,
     reader: str | None = None,
+    labelled: bool = True,
 ) -> Dataset:
     """Open a path with the reader that claims it.
 
@@ -34,15 +36,18 @@ def open_dataset(
         registry: where the readers are.
         preprocess: how pictures become inputs.
         count: how many samples to take, from the start; None for all.
-        reader: a reader's name, where several would take the path.
+        reader: a reader's name, with options as in `NAME:option=value`; by default the one that
+            claims the path.
+        labelled: whether labels are of use (`Request`).
 
     Raises:
         DataError: no reader claims the path or several do; or what the reader says.
         PluginError: there is no reader of the name given.
+        RecipeError: its options do not fit.
     """
-    request = Request(str(path), inputs, preprocess, count)
-    name = reader or _claimed_by(request.path, registry)
-    opened: DatasetReader = registry.create("dataset", name, {})
+    request = Request(str(path), inputs, preprocess, count, labelled)
+    asked = parse_step(reader or _claimed_by(request.path, registry))
+    opened: DatasetReader = registry.create("dataset", asked.use, asked.options)
     return opened.open(request)
 
 
@@ -88,7 +93,11 @@ def from_arrays(
 
 
 def reopen(
-    description: Mapping[str, Any], inputs: tuple[InputSpec, ...], *, registry: "Registry"
+    description: Mapping[str, Any],
+    inputs: tuple[InputSpec, ...],
+    *,
+    registry: "Registry",
+    labelled: bool = True,
 ) -> Dataset:
     """Open data again from what `Dataset.describe` said of it, and check that it is the same.
 
@@ -109,6 +118,7 @@ def reopen(
         preprocess=parse_preprocess(said) if said else Preprocess(),
         count=None if rows is not None else description.get("count"),
         reader=description.get("reader"),
+        labelled=labelled,
     )
     dataset = dataset if rows is None else dataset.select(rows)
     if dataset.describe().get("digest") != description.get("digest"):
@@ -120,20 +130,25 @@ def reopen(
 
 
 def _claimed_by(path: str, registry: "Registry") -> str:
-    """Return the name of the one reader that claims `path`."""
-    claims, faults = [], []
+    """Return the name of the one reader that claims `path`; a general one only where no other."""
+    special: list[str] = []
+    general: list[str] = []
+    faults = []
     for registered in registry.components("dataset"):
         name = registered.component.name
         try:
-            if registry.create("dataset", name, {}).accepts(path):
-                claims.append(name)
+            reader: DatasetReader = registry.create("dataset", name, {})
+            if reader.accepts(path):
+                (general if reader.general else special).append(name)
         except Exception as error:  # One bad reader must not keep the others from answering.
             faults.append(f"{name} failed: {_first_line(error)}")
+    claims = special or general
     if len(claims) == 1:
         return claims[0]
     if claims:
         raise DataError(
-            f"Several readers take {path}: {', '.join(claims)}.", hint="Name the reader to use."
+            f"Several readers take {path}: {', '.join(claims)}.",
+            hint="Name the one to use: --data-reader for the samples to measure on.",
         )
     raise _nobody(path, [r.component.name for r in registry.components("dataset")], faults)
 

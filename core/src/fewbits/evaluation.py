@@ -170,12 +170,11 @@ def _check(dataset: Dataset, evaluators: Sequence[Evaluator]) -> None:
         )
     if len(dataset) == 0:
         raise DataError("There are no samples to evaluate on.", hint="Give at least one.")
-    needing = [e.name for e in evaluators if e.needs_labels]
-    if needing and dataset.labels is None:
+    for lack in filter(None, (e.lacks(dataset.labels) for e in evaluators)):
         raise DataError(
-            f"{', '.join(needing)} needs labels, and the data has none.",
-            hint="Add labels.csv to the folder or an array 'labels' to the npz, or evaluate"
-            " fidelity, which needs none.",
+            f"{lack}.",
+            hint="Give data with such labels, for classes a labels.csv in the folder or an array"
+            " 'labels' in the npz; or evaluate fidelity, which needs none.",
         )
 
 

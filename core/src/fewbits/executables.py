@@ -180,7 +180,7 @@ def _samples(
 ) -> Dataset | None:
     """Return what was given, or, for a device that needs samples, those of the history."""
     if given is not None:
-        return open_data(given, model, registry)
+        return open_data(given, model, registry, labelled=False)
     if not device.needs_calibration:
         return None
     start = len(model.at(Stage.PARSED).history)
@@ -191,7 +191,7 @@ def _samples(
             f"{device.name}'s compiler needs samples, and {model.name} was made without.", hint=hint
         )
     try:
-        return reopen(used[-1], input_specs_of(model), registry=registry)
+        return reopen(used[-1], input_specs_of(model), registry=registry, labelled=False)
     except DataError as error:
         raise DataError(
             f"{device.name}'s compiler needs samples, and those that {model.name} was quantized "

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewbits.data import Dataset, InputSpec, Request, checked_rows
+from fewbits.labels import Labels
 from fewbits.preprocess import Preprocess
 
 SourceT = TypeVar("SourceT", bound="FileDataset")
@@ -25,7 +26,7 @@ class FileDataset(Dataset):
         request: what was asked; its count has been checked.
         reader: the reader's name, to open the data again.
         rows: row numbers in the files.
-        labels: int64 labels of these rows, or None.
+        labels: the labels of these rows, or None.
     """
 
     def __init__(
@@ -33,7 +34,7 @@ class FileDataset(Dataset):
         request: Request,
         reader: str,
         rows: NDArray[np.int64],
-        labels: NDArray[np.int64] | None,
+        labels: Labels | None,
     ) -> None:
         self.request = request
         self.reader = reader

@@ -4,11 +4,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import numpy as np
 from numpy.typing import NDArray
 
 from fewbits.configurable import Configurable
 from fewbits.data import Dataset, Request
+from fewbits.labels import Labels, called, kind_of
 
 
 class Accumulator(ABC):
@@ -18,7 +18,7 @@ class Accumulator(ABC):
     def update(
         self,
         outputs: Mapping[str, NDArray[Any]],
-        labels: NDArray[np.int64] | None,
+        labels: Labels | None,
         reference: Mapping[str, NDArray[Any]] | None,
     ) -> None:
         """Take in one batch: outputs by name, its labels, the float model's outputs."""
@@ -35,11 +35,13 @@ class Accumulator(ABC):
 class Evaluator(Configurable, ABC):
     """Turns predictions, and labels or a reference, into named metrics.
 
-    `needs_labels` and `needs_reference` say what `update` must be given; `headline` is the
+    `needs_labels` and `needs_reference` say what `update` must be given, `label_kind` of what
+    type each label is: `int` for class indices, or a type of `fewbits.labels`. `headline` is the
     metric that stands for the result where only one can be shown, `units` the unit of each.
     """
 
     needs_labels: ClassVar[bool] = False
+    label_kind: ClassVar[type] = int
     needs_reference: ClassVar[bool] = False
     headline: ClassVar[str]
     units: ClassVar[Mapping[str, str]] = {}
@@ -48,9 +50,21 @@ class Evaluator(Configurable, ABC):
     def accumulator(self) -> Accumulator:
         """Return fresh running totals."""
 
+    def lacks(self, labels: Labels | None) -> str:
+        """Say which labels it needs and data with `labels` has not; empty if nothing is amiss."""
+        if not self.needs_labels or (labels is not None and kind_of(labels) is self.label_kind):
+            return ""
+        had = "none" if labels is None else called(kind_of(labels))
+        return f"{self.name} needs labels ({called(self.label_kind)}), and the data has {had}"
+
 
 class DatasetReader(Configurable, ABC):
-    """Opens a path as a Dataset."""
+    """Opens a path as a Dataset.
+
+    Where several readers claim a path, those that are not `general` go before those that are.
+    """
+
+    general: ClassVar[bool] = False
 
     @abstractmethod
     def accepts(self, path: str) -> bool:

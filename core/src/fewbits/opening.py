@@ -148,7 +148,15 @@ def as_recipe(steps: Steps) -> Recipe:
     return Recipe(tuple(s if isinstance(s, Step) else parse_step(s) for s in steps))
 
 
-def open_data(data: Data, model: Model, registry: "Registry", count: int | None = None) -> Dataset:
+def open_data(
+    data: Data,
+    model: Model,
+    registry: "Registry",
+    count: int | None = None,
+    reader: str | None = None,
+    *,
+    labelled: bool = True,
+) -> Dataset:
     """Return `data` as a Dataset for the model's inputs, the first `count` samples of it.
 
     Args:
@@ -157,14 +165,27 @@ def open_data(data: Data, model: Model, registry: "Registry", count: int | None 
         model: whose inputs and preprocessing it is for.
         registry: where the readers are.
         count: how many samples to take; None for all.
+        reader: what reads a path, as for `datasource.open_dataset`.
+        labelled: whether labels are of use.
 
     Raises:
-        DataError: it cannot be read or does not fit the model.
+        DataError: it cannot be read or does not fit the model, or a reader is named for what is
+            no path.
     """
     specs = input_specs_of(model)
     if isinstance(data, str | Path):
         return open_dataset(
-            data, specs, registry=registry, preprocess=model.preprocess, count=count
+            data,
+            specs,
+            registry=registry,
+            preprocess=model.preprocess,
+            count=count,
+            reader=reader,
+            labelled=labelled,
+        )
+    if reader is not None:
+        raise DataError(
+            f"Reader '{reader}' was named for samples that are no path.", hint="Leave it out."
         )
     dataset = data if isinstance(data, Dataset) else _in_memory(data, model)
     return dataset if count is None else take(dataset, count)

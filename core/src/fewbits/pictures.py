@@ -1,12 +1,22 @@
 """Pictures: bytes to 8-bit pixels, resized and cropped. The only file that knows Pillow."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from fewbits.errors import DataError, FewbitsError
+from fewbits.framing import (
+    Size,
+    Window,
+    central_window,
+    centre_window,
+    letterbox_window,
+    padded_square_window,
+    resized,
+)
 
 FILTERS = {
     "nearest": Image.Resampling.NEAREST,
@@ -36,10 +46,14 @@ def decode(data: bytes, name: str, *, grey: bool = False) -> Image.Image:
     except FewbitsError:
         raise
     except Exception as error:  # Pillow's decoders raise anything on damaged files.
-        raise DataError(
-            f"{name} cannot be read as a picture: {error}.",
-            hint="Replace the file or take it out of the folder (and of labels.csv).",
-        ) from error
+        raise _unreadable(name, error) from error
+
+
+def _unreadable(name: str, error: Exception) -> DataError:
+    return DataError(
+        f"{name} cannot be read as a picture: {error}.",
+        hint="Replace the file or take it out of the folder (and of labels.csv).",
+    )
 
 
 def _eight_bits(image: Image.Image, name: str) -> Image.Image:
@@ -66,22 +80,15 @@ def resize(
 ) -> Image.Image:
     """Bring the shorter side to `side`, keeping proportions, or the picture to (height, width).
 
-    The longer side is rounded to the nearest pixel, or cut off as torchvision does. Pillow's
-    filters widen when shrinking, so that they do not alias; `linear` does not. A picture that has
-    the size already is returned untouched.
+    Sizes are `framing.resized`. Pillow's filters widen when shrinking, so that they do not alias;
+    `linear` does not. A picture that has the size already is returned untouched.
     """
-    width, height = image.size
-    if isinstance(side, tuple):
-        size = (side[1], side[0])
-    else:
-        short, long = sorted((width, height))
-        other = side * long // short if rounding == "torchvision" else round(long * (side / short))
-        longer = max(side, other)
-        size = (side, longer) if width <= height else (longer, side)
+    height, width = resized((image.height, image.width), side, rounding)
+    size = (width, height)
     if size == image.size:
         return image
     if interpolation == "linear":
-        return from_pixels(_linear(np.asarray(image), (size[1], size[0])))
+        return from_pixels(_linear(np.asarray(image), (height, width)))
     return image.resize(size, FILTERS[interpolation])
 
 
@@ -105,46 +112,32 @@ def _linear(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint
 
 def central(image: Image.Image, share: float) -> Image.Image:
     """Keep the middle of a picture, `share` of each side: TensorFlow's `central_crop`."""
-    width, height = image.size
-    left, top = (int((side - side * share) / 2) for side in (width, height))
-    return image.crop((left, top, width - left, height - top))
+    return _cut(image, central_window((image.height, image.width), share))
 
 
 def padded_square(image: Image.Image, side: int, padding: int) -> Image.Image:
-    """Keep the centred square of `side / (side + padding)` of the shorter side.
-
-    Source: EfficientNet's evaluation (`_decode_and_center_crop` of its `preprocessing.py`), which
-    resizes the square to `side` afterwards.
-    """
-    width, height = image.size
-    square = max(int(side / (side + padding) * min(width, height)), 1)
-    left, top = ((length - square + 1) // 2 for length in (width, height))
-    return image.crop((left, top, left + square, top + square))
+    """Keep the centred square of `side / (side + padding)` of the shorter side, as EfficientNet."""
+    return _cut(image, padded_square_window((image.height, image.width), side, padding))
 
 
-def letterbox(
-    image: Image.Image, size: tuple[int, int], fill: int, interpolation: str
-) -> Image.Image:
-    """Fit the whole picture into (height, width), keeping proportions, `fill` around it.
+def _cut(image: Image.Image, window: Window) -> Image.Image:
+    height, width = window.size
+    left, top = window.left, window.top
+    return image.crop((left, top, left + width, top + height))
 
-    It stands in the middle; of an odd margin the larger part is right and below. Source: the
-    detectors of the YOLO family (`letterbox` of Ultralytics, with `auto=False`).
-    """
-    width, height = image.size
-    factor = min(size[0] / height, size[1] / width)
-    inner = tuple(max(round(side * factor), 1) for side in (height, width))
+
+def letterbox(image: Image.Image, size: Size, fill: int, interpolation: str) -> Image.Image:
+    """Fit the whole picture into (height, width), keeping proportions, `fill` around it."""
+    inner, window = letterbox_window((image.height, image.width), size)
     held = Image.new(image.mode, (size[1], size[0]), (fill,) * len(image.getbands()))
-    top, left = ((whole - part) // 2 for whole, part in zip(size, inner, strict=True))
-    held.paste(resize(image, (inner[0], inner[1]), interpolation), (left, top))
+    held.paste(resize(image, inner, interpolation), (-window.left, -window.top))
     return held
 
 
 def centre_crop(
-    image: Image.Image, size: tuple[int, int], name: str, rounding: str = "nearest"
+    image: Image.Image, size: Size, name: str, rounding: str = "nearest"
 ) -> Image.Image:
-    """Cut (height, width) out of the middle.
-
-    Odd margins leave the extra pixel right and below; torchvision rounds the offset half to even.
+    """Cut (height, width) out of the middle; see `framing.centre_window`.
 
     Raises:
         DataError: the picture is smaller.
@@ -156,9 +149,17 @@ def centre_crop(
             f" {size[0]}x{size[1]} out of it.",
             hint=f"Add resize={max(size)} or more to --preprocess.",
         )
-    margins = (width - size[1], height - size[0])
-    if rounding == "torchvision":
-        left, top = (round(margin / 2) for margin in margins)
-    else:
-        left, top = (margin // 2 for margin in margins)
-    return image.crop((left, top, left + size[1], top + size[0]))
+    return _cut(image, centre_window((height, width), size, rounding))
+
+
+def size_of(path: Path) -> Size:
+    """Return height and width of a picture file; only its header is read.
+
+    Raises:
+        DataError: it is not there, or no picture.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except Exception as error:  # Pillow's decoders raise anything on damaged files.
+        raise _unreadable(str(path), error) from error

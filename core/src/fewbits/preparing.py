@@ -96,7 +96,9 @@ def prepare(
     if wish.recipe is not None:
         runner.check(model, outline, registry, calibrated=calibration is not None)
     taker = before_samples(model, outline, registry)
-    samples = None if calibration is None else open_data(calibration, taker, registry, count)
+    samples = None
+    if calibration is not None:
+        samples = open_data(calibration, taker, registry, count, labelled=False)
     if wish.recipe is not None:
         return Prepared(outline, samples)
     choice = choose(

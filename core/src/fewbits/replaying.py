@@ -69,7 +69,9 @@ class Samples:
             return None
         if self._checked is None:
             specs = input_specs_of(model)
-            dataset = self._given or reopen(record.data, specs, registry=self._registry)
+            dataset = self._given or reopen(
+                record.data, specs, registry=self._registry, labelled=False
+            )
             if {dataset.describe().get("digest")} != self._digests:
                 raise _other_samples()
             self._checked = dataset

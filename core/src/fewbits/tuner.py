@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fewbits.api import DEFAULT_TARGET
 from fewbits.attempts import Bench, fingerprint, grid
+from fewbits.data import Dataset
 from fewbits.errors import RecipeError, UsageError
 from fewbits.execution import Setting
 from fewbits.interfaces import Evaluator, Target
@@ -106,9 +107,9 @@ def tune(
     goal, evaluators = goal_of(max_drop, min_snr, evaluator, plugins)
     _check_start(model)
     device = target if isinstance(target, Target) else plugins.create("target", target, {})
-    samples = open_data(calibration, model, plugins, count)
+    samples = open_data(calibration, model, plugins, count, labelled=False)
     pictures = open_data(data, model, plugins, data_count)
-    _check_labels(pictures.labels is not None, evaluators)
+    _check_labels(pictures, evaluators)
     setting = Setting(plugins, device, samples, seed, threads, batch_size)
     levels = grid(model, setting, optimization_levels, compression_levels)
     path = None if checkpoint is None else Path(checkpoint)
@@ -195,10 +196,9 @@ def _check_start(model: Model) -> None:
         )
 
 
-def _check_labels(given: bool, evaluators: Sequence[Evaluator]) -> None:
-    needing = [each.name for each in evaluators if each.needs_labels]
-    if needing and not given:
+def _check_labels(data: Dataset, evaluators: Sequence[Evaluator]) -> None:
+    for lack in filter(None, (each.lacks(data.labels) for each in evaluators)):
         raise UsageError(
-            f"--max-drop is measured by {needing[0]}, which needs labels, and the data has none.",
+            f"--max-drop is measured by an evaluator: {lack}.",
             hint="Give labelled data with --data-path, or --min-snr in dB, which takes none.",
         )

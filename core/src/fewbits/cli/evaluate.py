@@ -56,6 +56,15 @@ RunsOn = Annotated[
 DataCount = Annotated[
     int | None, typer.Option("--data-count", metavar="N", min=1, help="Take the first N only.")
 ]
+DataReader = Annotated[
+    str | None,
+    typer.Option(
+        "--data-reader",
+        metavar="NAME[:OPTIONS]",
+        help="What reads --data-path; default: the reader that claims it (`fewbits list "
+        "datasets`).",
+    ),
+]
 Evaluators = Annotated[
     list[str] | None,
     typer.Option(
@@ -93,6 +102,7 @@ def evaluate(
     data_path: DataPath = None,
     target: RunsOn = None,
     data_count: DataCount = None,
+    data_reader: DataReader = None,
     evaluator: Evaluators = None,
     run: Run,
     steps: StepFlags,
@@ -134,6 +144,7 @@ def evaluate(
             target=target,
             evaluators=make_evaluators(session, evaluator or measures(subject, target)),
             count=data_count,
+            reader=data_reader,
             threads=run.threads,
             batch_size=batch_size,
             executable=executable(session, subject, model, hef) if target == "hardware" else None,

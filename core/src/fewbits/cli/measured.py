@@ -73,7 +73,9 @@ def done(measured: "Evaluation") -> str:
         for name in names or measured.metrics
         for metric, value in measured.metrics[name].items()
     )
-    return " ".join([f"Done {measured.images} images", *figures])
+    skipped = measured.data.get("skipped")
+    left = f" ({len(skipped)} bad ones left out)" if skipped else ""
+    return " ".join([f"Done {measured.images} images{left}", *figures])
 
 
 def speed(measured: "Evaluation") -> str:

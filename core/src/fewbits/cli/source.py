@@ -157,7 +157,7 @@ def open_data(
         return None
     from fewbits import api
 
-    return api.open_data(path, model, session.registry, count)
+    return api.open_data(path, model, session.registry, count, labelled=False)
 
 
 def ensure_quantized(

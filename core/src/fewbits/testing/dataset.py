@@ -87,7 +87,7 @@ class DatasetReaderContract(ComponentContract):
         if dataset.labels is None:
             assert all(labels is None for labels in batches)
             return
-        assert dataset.labels.dtype == np.int64
+        assert dataset.labels.dtype in (np.int64, object), "class indices, or `labels.many`"
         assert dataset.labels.shape == (len(dataset),)
         given = [labels for labels in batches if labels is not None]
         assert len(given) == len(batches), "every batch carries its labels"

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fewbits.errors import FewbitsError
 from fewbits.interfaces import Accumulator, Configurable, Evaluator
+from fewbits.labels import Labels
 from fewbits.testing.component import ComponentContract
 
 
@@ -20,12 +21,12 @@ class Predictions:
 
     Args:
         outputs: output name → array, batch first.
-        labels: int64, shape `(samples,)`.
+        labels: one a sample, shape `(samples,)`.
         reference: the float model's outputs, as `outputs`.
     """
 
     outputs: Mapping[str, NDArray[Any]]
-    labels: NDArray[np.int64]
+    labels: Labels
     reference: Mapping[str, NDArray[Any]]
 
     def __len__(self) -> int:
