@@ -1,1 +1,1 @@
-"""fewbits vision: pictures with labels of every kind, and what measures detection and segmentation."""
+"""fewbits vision: pictures with boxes, and what measures the detectors that find them."""

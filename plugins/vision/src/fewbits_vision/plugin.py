@@ -6,5 +6,31 @@ from fewbits.hookspecs import hookimpl
 
 @hookimpl
 def evaluators() -> list[Component]:
-    """Offer the evaluators; their modules are imported when they are used."""
-    return []
+    """Offer what measures detectors."""
+    return [
+        Component(
+            "evaluator",
+            "detection",
+            "COCO's mean average precision of boxes; heads of FastestDet, YOLO, SSD",
+            "fewbits_vision.detection:Detection",
+        )
+    ]
+
+
+@hookimpl
+def datasets() -> list[Component]:
+    """Offer pictures with boxes."""
+    return [
+        Component(
+            "dataset",
+            "yolo",
+            "Folder of pictures with a text file of boxes for each, as YOLO's tools write",
+            "fewbits_vision.yolo:YoloReader",
+        ),
+        Component(
+            "dataset",
+            "coco",
+            "FILE.json of COCO's form (instances), with the pictures that it names",
+            "fewbits_vision.coco:CocoReader",
+        ),
+    ]
