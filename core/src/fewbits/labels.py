@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -66,3 +67,26 @@ class Boxes:
         )
 
     __hash__ = None  # type: ignore[assignment]  # arrays have no hash
+
+
+@dataclass(frozen=True)
+class Regions:
+    """The class of each pixel of one picture, read from its file when it is asked for.
+
+    Args:
+        file: a grey or palette picture whose values are the classes.
+        framing: where the picture lies in the network's input.
+    """
+
+    file: Path
+    framing: Framing
+
+    def classes(self) -> NDArray[np.int64]:
+        """Return the classes, `(height, width)`.
+
+        Raises:
+            DataError: the file cannot be read, or its values are colours.
+        """
+        from fewbits.pictures import values
+
+        return values(self.file)

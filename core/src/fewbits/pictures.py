@@ -163,3 +163,25 @@ def size_of(path: Path) -> Size:
             return image.height, image.width
     except Exception as error:  # Pillow's decoders raise anything on damaged files.
         raise _unreadable(str(path), error) from error
+
+
+def values(path: Path) -> NDArray[np.int64]:
+    """Return the values of a grey or palette picture as they stand in the file.
+
+    Returns:
+        int64 `(height, width)`: 8 or 16-bit grey values, or places in the palette.
+
+    Raises:
+        DataError: it is not there, no picture, or has colours.
+    """
+    try:
+        with Image.open(path) as image:
+            mode, pixels = image.mode, np.asarray(image)
+    except Exception as error:  # Pillow's decoders raise anything on damaged files.
+        raise _unreadable(str(path), error) from error
+    if pixels.ndim != 2 or pixels.dtype.kind not in "iu":
+        raise DataError(
+            f"{path} holds colours (mode {mode}), not one value a pixel.",
+            hint="Save it as a grey or palette picture whose values are the classes.",
+        )
+    return pixels.astype(np.int64)

@@ -30,5 +30,5 @@ def test_float_and_eight_bits_find_what_they_are_known_to_find():
         model, PICTURES / "val2017", evaluators=[judge], reader="yolo:classes=80,missing=empty"
     )
     whole = measured.reference_metrics["detection"]["mAP50"]
-    assert whole == pytest.approx(34.9, abs=0.3)
+    assert whole == pytest.approx(34.9, abs=0.6)
     assert measured.metrics["detection"]["mAP50"] == pytest.approx(whole, abs=1.0)

@@ -5,12 +5,15 @@ import pytest
 import vision_data
 from fewbits.data import InputSpec, Request
 from fewbits.framing import Framing
-from fewbits.labels import Boxes, many
+from fewbits.labels import Boxes, Regions, many
 from fewbits.preprocess import Preprocess
 from fewbits.testing import DatasetReaderContract, EvaluatorContract, Predictions
 from fewbits_vision.coco import CocoReader
 from fewbits_vision.detection import HEADS, Detection, DetectionOptions
+from fewbits_vision.masks import MaskReader
+from fewbits_vision.segmentation import Segmentation
 from fewbits_vision.yolo import YoloReader
+from PIL import Image
 
 INPUTS = (InputSpec("image", (None, 3, 32, 32), np.dtype(np.float32)),)
 PREPROCESS = Preprocess(resize=(32, 32), letterbox=114)
@@ -34,6 +37,33 @@ class TestCocoReader(DatasetReaderContract):
     @pytest.fixture
     def wanted(self, tmp_path):
         return Request(str(vision_data.coco(tmp_path)), INPUTS, PREPROCESS)
+
+
+class TestMaskReader(DatasetReaderContract):
+    @pytest.fixture
+    def reader(self):
+        return MaskReader()
+
+    @pytest.fixture
+    def wanted(self, tmp_path):
+        return Request(str(vision_data.masks(tmp_path / "set")), INPUTS, PREPROCESS)
+
+
+class TestSegmentation(EvaluatorContract):
+    @pytest.fixture
+    def evaluator(self):
+        return Segmentation()
+
+    @pytest.fixture
+    def predictions(self, tmp_path):
+        rng = np.random.default_rng(0)
+        labels = []
+        for number in range(10):
+            file = tmp_path / f"{number}.png"
+            Image.fromarray(rng.integers(0, 3, (6, 8), np.uint8)).save(file)
+            labels.append(Regions(file, Framing((6, 8), (12, 16), (2.0, 2.0))))
+        scores = rng.normal(size=(10, 3, 3, 4)).astype(np.float32)
+        return Predictions({"y": scores}, many(labels), {"y": scores})
 
 
 class TestDetection(EvaluatorContract):

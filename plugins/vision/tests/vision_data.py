@@ -41,6 +41,19 @@ def yolo(root):
     return root
 
 
+def masks(root):
+    """Write pictures with masks, the last box on top, and return their folder."""
+    draw(root / "images" / "val")
+    folder = root / "masks" / "val"
+    folder.mkdir(parents=True)
+    for name, boxes in OBJECTS.items():
+        classes = np.zeros((HEIGHT, WIDTH), np.uint8)
+        for kind, left, top, right, bottom in boxes:
+            classes[top:bottom, left:right] = kind
+        Image.fromarray(classes).save(folder / name)
+    return root
+
+
 def coco(root):
     """Write a folder in COCO's form and return its json file."""
     draw(root / "val")

@@ -1,1 +1,1 @@
-"""fewbits vision: pictures with boxes, and what measures the detectors that find them."""
+"""fewbits vision: pictures with boxes and masks, and what measures who finds them."""

@@ -1,9 +1,9 @@
-"""Pictures with boxes: checked as they are read, bad ones an error or left out and counted."""
+"""Pictures with labels: checked as they are read, bad ones an error or left out and counted."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from fewbits.data import Request
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 #: pixels by which a box may reach out of its picture: files round.
 SLACK = 1.0
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 
 Item = TypeVar("Item")
 
@@ -39,17 +40,32 @@ class Annotated:
     classes: NDArray[np.int64]
     crowd: NDArray[np.bool_]
 
+    def label(self, preprocess: Preprocess) -> Boxes:
+        """Return the boxes, with where the picture lies in what `preprocess` makes of it."""
+        return Boxes(self.classes, self.corners, frame(preprocess, self.size), self.crowd)
+
+
+class Labelled(Protocol):
+    """A picture with its label."""
+
+    @property
+    def file(self) -> str:
+        """The picture, relative to the data's folder, with forward slashes."""
+
+    def label(self, preprocess: Preprocess) -> Any:
+        """Return the label, which has a `framing`."""
+
 
 @dataclass(frozen=True)
 class Gathered:
     """What was read, and what was left out, each with the reason."""
 
-    pictures: tuple[Annotated, ...]
+    pictures: tuple[Labelled, ...]
     skipped: tuple[str, ...] = ()
 
 
 def gather(
-    items: Sequence[Item], read: Callable[[Item], Annotated], folder: Path, *, skip_bad: bool
+    items: Sequence[Item], read: Callable[[Item], Labelled], folder: Path, *, skip_bad: bool
 ) -> Gathered:
     """Read each item; a bad one is an error, or left out.
 
@@ -58,14 +74,14 @@ def gather(
 
     Args:
         items: what `read` takes.
-        read: returns one picture with its boxes.
+        read: returns one picture with its label.
         folder: what the pictures' names are relative to.
         skip_bad: leave bad ones out.
 
     Raises:
         DataError: one is bad, or all are.
     """
-    found: list[Annotated] = []
+    found: list[Labelled] = []
     skipped: list[str] = []
     for item in items:
         try:
@@ -128,8 +144,8 @@ def checked(box: Sequence[float], size: tuple[int, int], where: str) -> list[flo
     return [max(left, 0.0), max(top, 0.0), min(right, width), min(bottom, height)]
 
 
-class BoxedPictures(PictureDataset):
-    """Pictures whose labels are `Boxes`.
+class LabelledPictures(PictureDataset):
+    """Pictures whose labels follow them into the network's input.
 
     Args:
         request: what was asked.
@@ -146,19 +162,19 @@ class BoxedPictures(PictureDataset):
         self, request: Request, reader: str, folder: Path, gathered: Gathered, workers: int = 0
     ) -> None:
         preprocess = fitting(request)
-        labels = many([_boxes(each, preprocess) for each in gathered.pictures])
+        labels = many([each.label(preprocess) for each in gathered.pictures])
         files = [each.file for each in gathered.pictures]
         super().__init__(request, reader, folder, files, labels=labels, workers=workers)
         self.skipped = gathered.skipped
 
-    def reopened(self, request: Request) -> "BoxedPictures":
-        """Return the same pictures for another input, with boxes where that shows them.
+    def reopened(self, request: Request) -> "LabelledPictures":
+        """Return the same pictures for another input, with labels where that shows them.
 
         Raises:
             DataError: as `PictureDataset`.
         """
         other = super().reopened(request)
-        assert isinstance(other, BoxedPictures)
+        assert isinstance(other, LabelledPictures)
         if self.labels is not None:
             other.labels = many([_reframed(each, other.preprocess) for each in self.labels])
         return other
@@ -169,12 +185,39 @@ class BoxedPictures(PictureDataset):
         return {**about, "skipped": list(self.skipped)} if self.skipped else about
 
 
-def _boxes(each: Annotated, preprocess: Preprocess) -> Boxes:
-    return Boxes(each.classes, each.corners, frame(preprocess, each.size), each.crowd)
+def _reframed(label: Any, preprocess: Preprocess) -> Any:
+    return replace(label, framing=frame(preprocess, label.framing.picture))
 
 
-def _reframed(boxes: Boxes, preprocess: Preprocess) -> Boxes:
-    return replace(boxes, framing=frame(preprocess, boxes.framing.picture))
+def mirrored(path: Path, name: str, suffix: str) -> tuple[Path, Path] | None:
+    """Return the folder of pictures and the one of their labels, as the field lays them out.
+
+    Either `path` holds `images/` and the folder `name`, or it lies in an `images/` beside which a
+    folder `name` has the same folders in it.
+
+    Args:
+        path: a folder.
+        name: what the folder of labels is called.
+        suffix: what a label's file ends in.
+    """
+    if (path / "images").is_dir() and (path / name).is_dir():
+        return path / "images", path / name
+    parts = path.resolve().parts
+    if "images" not in parts:
+        return None
+    at = len(parts) - 1 - parts[::-1].index("images")
+    other = Path(*parts[:at], name, *parts[at + 1 :])
+    held = other.is_dir() and next(other.rglob(f"*{suffix}"), None) is not None
+    return (path, other) if held else None
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """Return every picture in a folder and in those inside, in the order of their paths."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+    )
 
 
 def of_lists(

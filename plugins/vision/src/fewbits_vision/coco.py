@@ -16,7 +16,7 @@ from pydantic import Field
 
 from fewbits_vision.annotated import (
     Annotated,
-    BoxedPictures,
+    LabelledPictures,
     checked,
     gather,
     of_lists,
@@ -84,7 +84,7 @@ class CocoReader(DatasetReader):
             folder,
             skip_bad=options.skip_bad,
         )
-        return BoxedPictures(request, said, folder, gathered, options.workers)
+        return LabelledPictures(request, said, folder, gathered, options.workers)
 
 
 def _loaded(file: Path) -> dict[str, list[dict[str, Any]]]:

@@ -12,15 +12,17 @@ from fewbits.recipe import Step
 from pydantic import Field
 
 from fewbits_vision.annotated import (
+    SUFFIXES,
     Annotated,
-    BoxedPictures,
+    LabelledPictures,
     checked,
     gather,
+    mirrored,
     of_lists,
     picture_size,
+    pictures_in,
 )
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 FORM = "class, centre x, centre y, width, height"
 
 
@@ -76,40 +78,27 @@ class YoloReader(DatasetReader):
         images, labels = found
         said = str(Step(self.name, options.model_dump(exclude_defaults=True)))
         if not (request.labelled or options.skip_bad):
-            names = [path.relative_to(images).as_posix() for path in _pictures(images)]
+            names = [path.relative_to(images).as_posix() for path in pictures_in(images)]
             return PictureDataset(request, said, images, names, workers=options.workers)
         gathered = gather(
-            _pictures(images),
+            pictures_in(images),
             lambda path: read(path, images, labels, options),
             images,
             skip_bad=options.skip_bad,
         )
-        return BoxedPictures(request, said, images, gathered, options.workers)
+        return LabelledPictures(request, said, images, gathered, options.workers)
 
 
 def find(path: Path) -> tuple[Path, Path] | None:
     """Return the folders of pictures and of text files, or None if `path` is not of the kind."""
     if not path.is_dir() or (path / "labels.csv").is_file():
         return None
-    if (path / "images").is_dir() and (path / "labels").is_dir():
-        return path / "images", path / "labels"
-    parts = path.resolve().parts
-    if "images" in parts:
-        at = len(parts) - 1 - parts[::-1].index("images")
-        mirrored = Path(*parts[:at], "labels", *parts[at + 1 :])
-        if mirrored.is_dir() and next(mirrored.rglob("*.txt"), None) is not None:
-            return path, mirrored
+    found = mirrored(path, "labels", ".txt")
+    if found is not None:
+        return found
     texts = {each.stem for each in path.glob("*.txt")}
     beside = texts and any(p.stem in texts for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
     return (path, path) if beside else None
-
-
-def _pictures(folder: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
-    )
 
 
 def read(path: Path, images: Path, labels: Path, options: YoloOptions) -> Annotated:
