@@ -1,11 +1,13 @@
 """GPTQ on quantized networks: less error, masks kept, means right, what is left alone."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from fewbits.builtin.cpu import CpuTarget
 from fewbits.builtin.uniform import UniformOptions, UniformQuantizer
 from fewbits.data import ArrayDataset
-from fewbits.errors import DataError, RecipeError
+from fewbits.errors import DataError, ModelError, RecipeError
 from fewbits.graph import layers
 from fewbits.layermatrix import columns
 from fewbits.model import Model
@@ -13,9 +15,9 @@ from fewbits.noise import layer_snr
 from fewbits.testing import toys
 from fewbits.testing.inspection import context
 from fewbits.walk import Walk
-from fewbits_gptq.algorithm import Gptq
+from fewbits_gptq.algorithm import Gptq, with_bias
 from fewbits_gptq.options import GptqOptions
-from fewbits_gptq.solve import solve
+from fewbits_gptq.solve import Solved, solve
 from fewbits_gptq.sums import halves_of, sums_of
 
 
@@ -182,3 +184,18 @@ def test_of_several_scales_each_channel_keeps_the_best():
     assert best.error_after < min(one.error_after for one in each)
     found = np.stack([one.encoding.scale for one in each])
     assert (found == best.encoding.scale).any(axis=0).all()
+
+
+def test_a_channel_of_next_to_no_weights_gets_room_for_its_bias():
+    """At its own step the bias would need more than 32 bits."""
+    model = quantized(toys.conv_chain())
+    with Walk(model, toys.calibration(model, 16), threads=1) as walk:
+        visit = next(iter(walk))
+        scale = np.full_like(visit.weight_encoding.scale, 1e-12)
+        tiny = Solved(visit.weight * 0.0, replace(visit.weight_encoding, scale=scale), 1.0, 1.0)
+        wanted = np.linspace(-2.0, 2.0, visit.layer.out_channels)
+        with pytest.raises(ModelError, match="does not fit 32 bits"):
+            visit.replace(weight=tiny.weight, bias=wanted, encoding=tiny.encoding)
+        solved, bias = with_bias(visit, tiny, wanted)
+        visit.replace(weight=solved.weight, bias=bias, encoding=solved.encoding)
+        np.testing.assert_allclose(visit.bias, wanted, rtol=1e-6)

@@ -5,10 +5,12 @@ from dataclasses import dataclass, replace
 from functools import reduce
 
 import numpy as np
+from fewbits.bias import with_room_for_bias
 from fewbits.data import take
 from fewbits.graph import layers
 from fewbits.interfaces import Algorithm, Context, Result
 from fewbits.model import Model, Stage
+from fewbits.numerics import fake_quantize
 from fewbits.outputmeans import column_means, float_output_means, output_means
 from fewbits.provenance import LayerNote, Report
 from fewbits.selection import matched
@@ -16,7 +18,7 @@ from fewbits.walk import Visit, Walk
 from numpy.typing import NDArray
 
 from fewbits_gptq.options import GptqOptions
-from fewbits_gptq.solve import solve
+from fewbits_gptq.solve import Solved, solve
 from fewbits_gptq.sums import Sums, halves_of
 
 
@@ -106,8 +108,7 @@ class Gptq(Algorithm):
         bias = None
         if corrected:
             mean = _float_mean(visit, halves) if wanted is None else wanted
-            seen = column_means(visit.layer, visit.source)
-            bias = mean - output_means(visit.layer, solved.weight, seen)
+            solved, bias = with_bias(visit, solved, mean)
         weight, held = visit.weight, visit.bias
         encoding = visit.weight_encoding
         visit.replace(weight=solved.weight, bias=bias, encoding=solved.encoding)
@@ -115,6 +116,27 @@ class Gptq(Algorithm):
         if held is not None and visit.bias is not None:
             same = same and np.array_equal(held, visit.bias)
         return Rounded(solved.error_before, solved.error_after, not same)
+
+
+def with_bias(
+    visit: Visit, solved: Solved, mean: NDArray[np.float64]
+) -> tuple[Solved, NDArray[np.float64]]:
+    """Return the bias that gives a layer its mean, and the weight on a grid with room for it.
+
+    A channel of next to no weights has next to no step, in which its bias may need more integers
+    than there are: its weights then lie on a coarser grid.
+    """
+    seen, source = column_means(visit.layer, visit.source), visit.source.encoding
+    held = visit.bias_encoding
+    assert held is not None
+    assert source is not None
+    bias = mean - output_means(visit.layer, solved.weight, seen)
+    roomy = with_room_for_bias(solved.encoding, bias, source, held.bits)
+    if roomy.equals(solved.encoding):
+        return solved, bias
+    weight = fake_quantize(solved.weight, roomy)
+    bias = mean - output_means(visit.layer, weight, seen)
+    return replace(solved, weight=weight, encoding=roomy), bias
 
 
 def _can(op_type: str) -> bool:

@@ -1,6 +1,7 @@
 """How 16 bits spread: what a device cannot give one width without giving it to its neighbours.
 
-Concat and splitter cannot change width (second-hand), nor can a shortcut, which is one tensor here. That the two sides of an element-wise op must be equally wide is inferred.
+Concat and splitter cannot change width (second-hand), nor can a shortcut, which is one tensor
+here. That the two sides of an element-wise op must be equally wide is inferred.
 """
 
 from collections.abc import Iterator, Mapping
