@@ -185,3 +185,23 @@ def test_the_same_pictures_as_files_and_as_an_array_give_the_same_inputs(
     arrays = from_arrays(pictures, specs, preprocess=said)
     for file, array in zip(files.batches(2), arrays.batches(2), strict=True):
         assert np.array_equal(file.inputs["input"], array.inputs["input"])
+
+
+def test_bad_pictures_are_left_out_only_by_readers_that_can(folder):
+    names = sorted(path for path in folder.rglob("*.png"))
+    names[1].write_bytes(b"no picture")
+    asked = {"registry": Readers(ImageReader), "preprocess": SAID}
+    data = open_dataset(folder, SPECS, skip_bad=True, **asked)
+    assert sum(map(len, data.batches(2))) == len(data) == len(names) - 1
+    (reason,) = data.describe()["skipped"]
+    assert str(names[1]) in reason
+    again = reopen(data.describe(), SPECS, registry=Readers(ImageReader))
+    assert len(again) == len(data)
+    if data.labels is not None:
+        assert len(data.labels) == len(data)
+    with pytest.raises(DataError, match="'greedy'"):
+        open_dataset(folder, SPECS, registry=Readers(Greedy), skip_bad=True)
+    for name in names:
+        name.write_bytes(b"")
+    with pytest.raises(DataError, match="pictures are bad"):
+        open_dataset(folder, SPECS, skip_bad=True, **asked)

@@ -162,6 +162,7 @@ def evaluate(
     evaluators: Sequence[str | Evaluator] | None = None,
     count: int | None = None,
     reader: str | None = None,
+    skip_bad: bool = False,
     threads: int | None = None,
     batch_size: int = 32,
     executable: str | Path | None = None,
@@ -179,6 +180,7 @@ def evaluate(
             and `classification` if there are labels.
         count: how many samples to take, from the start.
         reader: what reads a path, `NAME:option=value`; by default the reader that claims it.
+        skip_bad: leave samples of a path out that cannot be read; `data` in the result lists them.
         threads: how many threads to use; None lets the runtime choose.
         batch_size: samples per run of the network.
         executable: the compiled file, for `hardware`.
@@ -195,7 +197,7 @@ def evaluate(
     file = None if executable is None else Path(executable)
     with closing(_runnable(model, target, threads, plugins, file)) as runnable:
         taker = model.at(Stage.PARSED) if target == "native" else model
-        dataset = open_data(data, taker, plugins, count, reader)
+        dataset = open_data(data, taker, plugins, count, reader, skip_bad=skip_bad)
         untouched = target == "full_precision" and model.at(Stage.OPTIMIZED).stage is Stage.PARSED
         judged = _has_classes(dataset) if evaluators is None else dataset.labels is not None
         is_reference = target == "native" or (untouched and judged)

@@ -67,6 +67,8 @@ class Request:
         count: how many samples to take, from the start; None for all.
         labelled: whether labels are of use; where not, as for calibration, a reader may leave them
             out, and must not fail for want of them.
+        skip_bad: leave out samples that cannot be read, and list the reasons under `skipped` in
+            what `describe` returns, instead of stopping.
     """
 
     path: str
@@ -74,6 +76,7 @@ class Request:
     preprocess: Preprocess | None = None
     count: int | None = None
     labelled: bool = True
+    skip_bad: bool = False
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ def open_dataset(
     count: int | None = None,
     reader: str | None = None,
     labelled: bool = True,
+    skip_bad: bool = False,
 ) -> Dataset:
     """Open a path with the reader that claims it.
 
@@ -39,15 +40,22 @@ def open_dataset(
         reader: a reader's name, with options as in `NAME:option=value`; by default the one that
             claims the path.
         labelled: whether labels are of use (`Request`).
+        skip_bad: leave bad samples out (`Request`).
 
     Raises:
-        DataError: no reader claims the path or several do; or what the reader says.
+        DataError: no reader claims the path or several do, or it cannot leave bad samples out; or
+            what the reader says.
         PluginError: there is no reader of the name given.
         RecipeError: its options do not fit.
     """
-    request = Request(str(path), inputs, preprocess, count, labelled)
+    request = Request(str(path), inputs, preprocess, count, labelled, skip_bad)
     asked = parse_step(reader or _claimed_by(request.path, registry))
     opened: DatasetReader = registry.create("dataset", asked.use, asked.options)
+    if skip_bad and not opened.skips_bad:
+        raise DataError(
+            f"The reader '{asked.use}' of {path} does not leave bad samples out.",
+            hint="Repair the data, and read it without skip_bad (--skip-bad).",
+        )
     return opened.open(request)
 
 
@@ -119,6 +127,7 @@ def reopen(
         count=None if rows is not None else description.get("count"),
         reader=description.get("reader"),
         labelled=labelled,
+        skip_bad=bool(description.get("skipped")),
     )
     dataset = dataset if rows is None else dataset.select(rows)
     if dataset.describe().get("digest") != description.get("digest"):

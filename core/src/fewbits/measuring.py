@@ -62,9 +62,11 @@ class DatasetReader(Configurable, ABC):
     """Opens a path as a Dataset.
 
     Where several readers claim a path, those that are not `general` go before those that are.
+    `skips_bad` says that it heeds `Request.skip_bad`; the others are not asked to.
     """
 
     general: ClassVar[bool] = False
+    skips_bad: ClassVar[bool] = False
 
     @abstractmethod
     def accepts(self, path: str) -> bool:

@@ -156,6 +156,7 @@ def open_data(
     reader: str | None = None,
     *,
     labelled: bool = True,
+    skip_bad: bool = False,
 ) -> Dataset:
     """Return `data` as a Dataset for the model's inputs, the first `count` samples of it.
 
@@ -167,6 +168,7 @@ def open_data(
         count: how many samples to take; None for all.
         reader: what reads a path, as for `datasource.open_dataset`.
         labelled: whether labels are of use.
+        skip_bad: leave samples out that cannot be read; of a path only.
 
     Raises:
         DataError: it cannot be read or does not fit the model, or a reader is named for what is
@@ -182,10 +184,11 @@ def open_data(
             count=count,
             reader=reader,
             labelled=labelled,
+            skip_bad=skip_bad,
         )
-    if reader is not None:
+    if reader is not None or skip_bad:
         raise DataError(
-            f"Reader '{reader}' was named for samples that are no path.", hint="Leave it out."
+            "reader and skip_bad are for samples that are read from a path.", hint="Leave them out."
         )
     dataset = data if isinstance(data, Dataset) else _in_memory(data, model)
     return dataset if count is None else take(dataset, count)

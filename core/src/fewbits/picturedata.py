@@ -27,6 +27,7 @@ class PictureDataset(FileDataset):
         files: the pictures, with forward slashes.
         labels: one for each of `files`, or None.
         workers: number of decoding threads; 0 for one a core.
+        skipped: of each picture that was left out, the reason.
 
     Raises:
         DataError: the network has several inputs, nothing was said about preprocessing, the
@@ -43,12 +44,14 @@ class PictureDataset(FileDataset):
         *,
         labels: Labels | None = None,
         workers: int = 0,
+        skipped: Sequence[str] = (),
     ) -> None:
         preprocess = fitting(request)
         rows = first_rows(len(files), request.count, request.path)
         super().__init__(request, reader, rows, None if labels is None else labels[rows])
         self.folder = folder
         self.files = tuple(files)
+        self.skipped = tuple(skipped)
         self.preprocess = preprocess
         self.workers = workers or min(cores(), 16)
         self._hashes: dict[int, bytes] = {}
@@ -87,6 +90,11 @@ class PictureDataset(FileDataset):
         other.preprocess = fitting(request)
         return other
 
+    def describe(self) -> dict[str, Any]:
+        """Add what was left out, with the reasons."""
+        about = super().describe()
+        return {**about, "skipped": list(self.skipped)} if self.skipped else about
+
     def content_digest(self) -> str:
         """Hash names and files' bytes; files that were decoded before are not read again."""
         digest = hashlib.sha256()
@@ -115,6 +123,31 @@ class PictureDataset(FileDataset):
         if not spec.fits((1, *array.shape)):
             raise _misfit(f"{name} ({image.height}x{image.width})", array.shape, spec)
         return array.astype(spec.dtype, copy=False)
+
+
+def fault_of(path: Path) -> str:
+    """Return why a picture cannot be read; empty if it can."""
+    try:
+        decode(path.read_bytes(), str(path))
+    except DataError as error:
+        return error.message
+    except OSError as error:
+        return f"{path} cannot be read: {error.strerror}."
+    return ""
+
+
+def faults_of(paths: Sequence[Path], workers: int = 0) -> list[str]:
+    """Decode every picture in threads, and return of each why it cannot be read."""
+    count = workers or min(cores(), 16)
+    return list(read_ahead(fault_of, paths, workers=count, window=2 * count))
+
+
+def all_bad(reasons: Sequence[str]) -> DataError:
+    """Return the error of data of which nothing is left."""
+    return DataError(
+        f"All {len(reasons)} pictures are bad; of the first: {reasons[0]}",
+        hint="Leave --skip-bad out to stop at the first, and repair the data.",
+    )
 
 
 def fitting(request: Request) -> Preprocess:

@@ -18,12 +18,14 @@ INPUTS = (InputSpec("image", (None, 3, 32, 32), np.dtype(np.float32)),)
 PREPROCESS = Preprocess(resize=(32, 32))
 
 
-def yolo(path, **options):
-    return YoloReader(YoloOptions(**options)).open(Request(str(path), INPUTS, PREPROCESS))
+def yolo(path, skip_bad=False, **options):
+    request = Request(str(path), INPUTS, PREPROCESS, skip_bad=skip_bad)
+    return YoloReader(YoloOptions(**options)).open(request)
 
 
-def coco(path, **options):
-    return CocoReader(CocoOptions(**options)).open(Request(str(path), INPUTS, PREPROCESS))
+def coco(path, skip_bad=False, **options):
+    request = Request(str(path), INPUTS, PREPROCESS, skip_bad=skip_bad)
+    return CocoReader(CocoOptions(**options)).open(request)
 
 
 def read(dataset):

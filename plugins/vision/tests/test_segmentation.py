@@ -8,7 +8,7 @@ from fewbits.errors import DataError, RecipeError
 from fewbits.framing import Framing, frame
 from fewbits.labels import Regions, many
 from fewbits.preprocess import Preprocess
-from fewbits_vision.masks import MaskOptions, MaskReader
+from fewbits_vision.masks import MaskReader
 from fewbits_vision.segmentation import Segmentation, SegmentationOptions, picked, places
 from PIL import Image
 
@@ -98,9 +98,8 @@ def test_a_network_that_shows_its_input_is_nearly_right(tmp_path, preprocess):
         assert total.pixels.sum() == true.size
 
 
-def opened(root, **options):
-    request = Request(str(root), INPUTS, Preprocess(resize=(32, 32)))
-    return MaskReader(MaskOptions(**options)).open(request)
+def opened(root, **asked):
+    return MaskReader().open(Request(str(root), INPUTS, Preprocess(resize=(32, 32)), **asked))
 
 
 def test_masks_are_read_with_their_pictures(tmp_path):
@@ -131,5 +130,4 @@ def test_bad_masks_are_named_or_left_out(tmp_path):
     data = opened(root, skip_bad=True)
     assert len(data) == 2
     assert len(data.describe()["skipped"]) == 2
-    unlabelled = Request(str(root), INPUTS, Preprocess(resize=(32, 32)), labelled=False)
-    assert MaskReader().open(unlabelled).labels is None
+    assert opened(root, labelled=False).labels is None

@@ -8,7 +8,7 @@ from fewbits.builtin.folders import list_pictures
 from fewbits.data import Request
 from fewbits.interfaces import DatasetReader
 from fewbits.options import Options
-from fewbits.picturedata import PictureDataset, fitting
+from fewbits.picturedata import PictureDataset, all_bad, faults_of, fitting
 
 
 class ImageOptions(Options):
@@ -27,6 +27,7 @@ class ImageReader(DatasetReader):
 
     name = "images"
     general = True
+    skips_bad = True
     Options = ImageOptions
 
     def accepts(self, path: str) -> bool:
@@ -43,6 +44,18 @@ class ImageReader(DatasetReader):
         fitting(request)
         folder, workers = Path(request.path), self.options.workers
         listing = list_pictures(folder)
+        faults = [""] * len(listing.files)
+        if request.skip_bad:
+            faults = faults_of([folder / file for file in listing.files], workers)
+        good = [row for row, fault in enumerate(faults) if not fault]
+        if faults and not good:
+            raise all_bad(faults)
         return PictureDataset(
-            request, self.name, folder, listing.files, labels=listing.labels, workers=workers
+            request,
+            self.name,
+            folder,
+            [listing.files[row] for row in good],
+            labels=None if listing.labels is None else listing.labels[good],
+            workers=workers,
+            skipped=list(filter(None, faults)),
         )

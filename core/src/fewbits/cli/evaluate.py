@@ -65,6 +65,14 @@ DataReader = Annotated[
         "datasets`).",
     ),
 ]
+SkipBad = Annotated[
+    bool,
+    typer.Option(
+        "--skip-bad",
+        help="Leave samples out that cannot be read or are labelled wrongly, and count them, "
+        "instead of stopping; all are read once more beforehand.",
+    ),
+]
 Evaluators = Annotated[
     list[str] | None,
     typer.Option(
@@ -103,6 +111,7 @@ def evaluate(
     target: RunsOn = None,
     data_count: DataCount = None,
     data_reader: DataReader = None,
+    skip_bad: SkipBad = False,
     evaluator: Evaluators = None,
     run: Run,
     steps: StepFlags,
@@ -145,6 +154,7 @@ def evaluate(
             evaluators=make_evaluators(session, evaluator or measures(subject, target)),
             count=data_count,
             reader=data_reader,
+            skip_bad=skip_bad,
             threads=run.threads,
             batch_size=batch_size,
             executable=executable(session, subject, model, hef) if target == "hardware" else None,

@@ -10,8 +10,8 @@ from fewbits.data import Request
 from fewbits.errors import DataError
 from fewbits.framing import frame
 from fewbits.labels import Boxes, many
-from fewbits.picturedata import PictureDataset, fitting
-from fewbits.pictures import decode, size_of
+from fewbits.picturedata import PictureDataset, all_bad, fault_of, fitting
+from fewbits.pictures import size_of
 from fewbits.preprocess import Preprocess
 from numpy.typing import NDArray
 
@@ -86,19 +86,17 @@ def gather(
     for item in items:
         try:
             each = read(item)
-            if skip_bad:
-                path = folder / each.file
-                decode(path.read_bytes(), str(path))
+            fault = fault_of(folder / each.file) if skip_bad else ""
+            if fault:
+                skipped.append(fault)
+                continue
             found.append(each)
         except DataError as error:
             if not skip_bad:
                 raise
             skipped.append(error.message)
     if not found and skipped:
-        raise DataError(
-            f"All {len(skipped)} pictures are bad; of the first: {skipped[0]}",
-            hint="Leave skip_bad out to stop at the first, and repair the data.",
-        )
+        raise all_bad(skipped)
     return Gathered(tuple(found), tuple(skipped))
 
 
@@ -110,7 +108,7 @@ def picture_size(path: Path) -> tuple[int, int]:
     """
     if not path.is_file():
         raise DataError(
-            f"There is no picture {path}.", hint="Add it, or leave bad ones out with skip_bad=true."
+            f"There is no picture {path}.", hint="Add it, or leave bad ones out with --skip-bad."
         )
     return size_of(path)
 
@@ -164,8 +162,15 @@ class LabelledPictures(PictureDataset):
         preprocess = fitting(request)
         labels = many([each.label(preprocess) for each in gathered.pictures])
         files = [each.file for each in gathered.pictures]
-        super().__init__(request, reader, folder, files, labels=labels, workers=workers)
-        self.skipped = gathered.skipped
+        super().__init__(
+            request,
+            reader,
+            folder,
+            files,
+            labels=labels,
+            workers=workers,
+            skipped=gathered.skipped,
+        )
 
     def reopened(self, request: Request) -> "LabelledPictures":
         """Return the same pictures for another input, with labels where that shows them.
@@ -178,11 +183,6 @@ class LabelledPictures(PictureDataset):
         if self.labels is not None:
             other.labels = many([_reframed(each, other.preprocess) for each in self.labels])
         return other
-
-    def describe(self) -> dict[str, Any]:
-        """Add what was left out, with the reasons."""
-        about = super().describe()
-        return {**about, "skipped": list(self.skipped)} if self.skipped else about
 
 
 def _reframed(label: Any, preprocess: Preprocess) -> Any:

@@ -37,11 +37,6 @@ class CocoOptions(Options):
         description="What a label is: the category's place among the rising ids, from 0 (80"
         " classes for COCO), or its id (up to 90).",
     )
-    skip_bad: bool = Field(
-        default=False,
-        description="Leave out what cannot be read, and count it, instead of stopping; every"
-        " picture is decoded once more.",
-    )
     workers: int = Field(default=0, ge=0, le=256, description="Decoding threads; 0 for one a core.")
 
 
@@ -52,6 +47,7 @@ class CocoReader(DatasetReader):
     """
 
     name = "coco"
+    skips_bad = True
     Options = CocoOptions
 
     def accepts(self, path: str) -> bool:
@@ -71,7 +67,7 @@ class CocoReader(DatasetReader):
         held = _loaded(file)
         folder = Path(options.images) if options.images else _folder(file, held["images"])
         said = str(Step(self.name, options.model_dump(exclude_defaults=True)))
-        if not (request.labelled or options.skip_bad):
+        if not (request.labelled or request.skip_bad):
             names = [each["file_name"] for each in held["images"]]
             return PictureDataset(request, said, folder, names, workers=options.workers)
         by_id = options.categories == "ids"
@@ -82,7 +78,7 @@ class CocoReader(DatasetReader):
             held["images"],
             lambda picture: read(file, folder, picture, boxes.get(picture["id"], []), labels),
             folder,
-            skip_bad=options.skip_bad,
+            skip_bad=request.skip_bad,
         )
         return LabelledPictures(request, said, folder, gathered, options.workers)
 

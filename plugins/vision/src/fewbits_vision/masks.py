@@ -21,11 +21,6 @@ from fewbits_vision.annotated import LabelledPictures, gather, mirrored, picture
 class MaskOptions(Options):
     """Options of the `masks` reader."""
 
-    skip_bad: bool = Field(
-        default=False,
-        description="Leave out what cannot be read, and count it, instead of stopping; every"
-        " picture and mask is decoded once more.",
-    )
     workers: int = Field(default=0, ge=0, le=256, description="Decoding threads; 0 for one a core.")
 
 
@@ -56,6 +51,7 @@ class MaskReader(DatasetReader):
     """
 
     name = "masks"
+    skips_bad = True
     Options = MaskOptions
 
     def accepts(self, path: str) -> bool:
@@ -80,14 +76,14 @@ class MaskReader(DatasetReader):
         images, masks = found
         said = str(Step(self.name, options.model_dump(exclude_defaults=True)))
         paths = pictures_in(images)
-        if not (request.labelled or options.skip_bad):
+        if not (request.labelled or request.skip_bad):
             names = [path.relative_to(images).as_posix() for path in paths]
             return PictureDataset(request, said, images, names, workers=options.workers)
         gathered = gather(
             paths,
-            lambda path: read(path, images, masks, whole=options.skip_bad),
+            lambda path: read(path, images, masks, whole=request.skip_bad),
             images,
-            skip_bad=options.skip_bad,
+            skip_bad=request.skip_bad,
         )
         return LabelledPictures(request, said, images, gathered, options.workers)
 
@@ -110,7 +106,7 @@ def read(path: Path, images: Path, masks: Path, *, whole: bool = False) -> Maske
     if not mask.is_file():
         raise DataError(
             f"{path} has no mask: there is no {mask}.",
-            hint="Add it, or leave such pictures out with --data-reader masks:skip_bad=true.",
+            hint="Add it, or leave such pictures out with --skip-bad.",
         )
     own = picture_size(mask)
     if own != size:

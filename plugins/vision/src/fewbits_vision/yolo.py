@@ -36,11 +36,6 @@ class YoloOptions(Options):
         default="error",
         description="What a picture without a text file is: an error, or one without objects.",
     )
-    skip_bad: bool = Field(
-        default=False,
-        description="Leave out what cannot be read, and count it, instead of stopping; every"
-        " picture is decoded once more.",
-    )
     workers: int = Field(default=0, ge=0, le=256, description="Decoding threads; 0 for one a core.")
 
 
@@ -54,6 +49,7 @@ class YoloReader(DatasetReader):
     """
 
     name = "yolo"
+    skips_bad = True
     Options = YoloOptions
 
     def accepts(self, path: str) -> bool:
@@ -77,14 +73,14 @@ class YoloReader(DatasetReader):
             )
         images, labels = found
         said = str(Step(self.name, options.model_dump(exclude_defaults=True)))
-        if not (request.labelled or options.skip_bad):
+        if not (request.labelled or request.skip_bad):
             names = [path.relative_to(images).as_posix() for path in pictures_in(images)]
             return PictureDataset(request, said, images, names, workers=options.workers)
         gathered = gather(
             pictures_in(images),
             lambda path: read(path, images, labels, options),
             images,
-            skip_bad=options.skip_bad,
+            skip_bad=request.skip_bad,
         )
         return LabelledPictures(request, said, images, gathered, options.workers)
 
@@ -145,7 +141,7 @@ def _lines(text: Path, picture: Path, options: YoloOptions) -> list[str]:
         raise DataError(
             f"{picture} has no label file: there is no {text}.",
             hint="Add it, or take such pictures for ones without objects, --data-reader"
-            " yolo:missing=empty, or leave them out, yolo:skip_bad=true.",
+            " yolo:missing=empty, or leave them out, --skip-bad.",
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{text} cannot be read: {error}.", hint="Save it as UTF-8.") from error
