@@ -224,9 +224,13 @@ def _priors(path: str) -> NDArray[np.float64]:
 
 
 def _in_picture(found: Candidates, boxes: Boxes) -> Candidates:
-    """Bring boxes from the input back to the picture, cut off at its edges."""
+    """Bring boxes from the input back to the picture, cut off at its edges.
+
+    A box whose corners are swapped has no area there; COCO's overlap would take it for something.
+    """
     height, width = boxes.framing.frame
     seen = found.corners * (width, height, width, height)
     tall, wide = boxes.framing.picture
     corners = boxes.framing.pictured(seen).clip(0, (wide, tall, wide, tall))
+    corners[:, 2:] = np.maximum(corners[:, 2:], corners[:, :2])
     return Candidates(corners, found.scores, found.classes)
