@@ -197,11 +197,15 @@ def evaluate(
     file = None if executable is None else Path(executable)
     with closing(_runnable(model, target, threads, plugins, file)) as runnable:
         taker = model.at(Stage.PARSED) if target == "native" else model
-        dataset = open_data(data, taker, plugins, count, reader, skip_bad=skip_bad)
+        asked = None if evaluators is None else _made(evaluators, plugins)
+        labelled = asked is None or any(each.needs_labels for each in asked)
+        dataset = open_data(
+            data, taker, plugins, count, reader, labelled=labelled, skip_bad=skip_bad
+        )
         untouched = target == "full_precision" and model.at(Stage.OPTIMIZED).stage is Stage.PARSED
         judged = _has_classes(dataset) if evaluators is None else dataset.labels is not None
         is_reference = target == "native" or (untouched and judged)
-        chosen = _evaluators(evaluators, dataset, plugins, is_reference=is_reference)
+        chosen = _evaluators(asked, dataset, plugins, is_reference=is_reference)
         return measure(
             taker,
             dataset,
@@ -239,7 +243,7 @@ def _runnable(
 
 
 def _evaluators(
-    asked: Sequence[str | Evaluator] | None,
+    asked: list[Evaluator] | None,
     dataset: Dataset,
     registry: Registry,
     *,
@@ -247,15 +251,18 @@ def _evaluators(
 ) -> list[Evaluator]:
     if asked is None:
         fidelity = [] if is_reference else ["fidelity"]
-        asked = [*fidelity, *(["classification"] if _has_classes(dataset) else [])]
+        own = ["classification"] if _has_classes(dataset) else []
+        asked = _made([*fidelity, *own], registry)
     if not asked:
         raise UsageError(
             "There is nothing to measure: native is the reference itself, and there are no labels.",
             hint="Give labelled data, or evaluate full_precision or emulator.",
         )
-    return [
-        registry.create("evaluator", each, {}) if isinstance(each, str) else each for each in asked
-    ]
+    return asked
+
+
+def _made(asked: Sequence[str | Evaluator], registry: Registry) -> list[Evaluator]:
+    return [registry.create("evaluator", e, {}) if isinstance(e, str) else e for e in asked]
 
 
 def _has_classes(dataset: Dataset) -> bool:

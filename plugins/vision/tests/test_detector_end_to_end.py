@@ -57,6 +57,13 @@ def test_labels_of_another_kind_are_refused_before_the_network_runs(model, tmp_p
         fewbits.evaluate(model, samples, target="native", evaluators=[detection()])
 
 
+def test_what_needs_no_labels_does_not_ask_for_them(model, tmp_path):
+    root = vision_data.yolo(tmp_path / "set")
+    (root / "labels" / "val" / "c.txt").unlink()
+    measured = fewbits.evaluate(model, root, target="native", evaluators=["fidelity"])
+    assert measured.images == 4
+
+
 def test_bad_samples_are_left_out_where_that_is_asked_for(model, tmp_path):
     root = vision_data.yolo(tmp_path / "set")
     (root / "labels" / "val" / "b.txt").write_text("1 2 3\n")
