@@ -87,15 +87,23 @@ def test_an_input_can_have_bits_of_its_own():
     [
         ({"cnv_0": [0.0, 1.0]}, "no layer matches 'cnv_0'"),
         ({"conv_0": [1.0, 1.0]}, "must rise"),
-        ({"flat": [0.0, 1.0]}, "'flat' has no range of its own"),
+        ({"soft": [0.0, 1.0]}, "'soft' has no range of its own"),
     ],
 )
 def test_a_range_for_what_has_none_is_refused(ranges, said):
-    net = Net("flat")
+    net = Net("soft")
     a = net.conv(net.input("x", 2, 4, 4), 2, 2)
-    net.output(net.op("Flatten", a, name="flat"), 32)
+    net.output(net.op("Softmax", a, name="soft"), 2, 4, 4)
     with pytest.raises(RecipeError if "rise" not in said else ValueError, match=said):
         quantize(net.build(), ranges=ranges)
+
+
+def test_a_range_of_what_passes_values_on_is_that_of_who_wrote_them():
+    net = Net("flat")
+    a = net.op("Relu", net.conv(net.input("x", 2, 4, 4), 2, 2), name="relu")
+    net.output(net.op("Flatten", a, name="flat"), 32)
+    forced = quantize(net.build(), ranges={"flat": [0.0, 5.0]})
+    assert forced.encodings["relu_out"].equals(encoding_from_range(0.0, 5.0, 8))
 
 
 def test_statistics_are_taken_of_as_many_samples_as_are_asked_for():
