@@ -8,10 +8,11 @@ from fewbits.builtin.cpu import CpuTarget
 from fewbits.builtin.uniform import UniformOptions, UniformQuantizer
 from fewbits.data import ArrayDataset
 from fewbits.errors import DataError, ModelError, RecipeError
-from fewbits.graph import layers
+from fewbits.graph import constant, layers, set_constant
 from fewbits.layermatrix import columns
 from fewbits.model import Model
 from fewbits.noise import layer_snr
+from fewbits.targets import ShiftLimits
 from fewbits.testing import toys
 from fewbits.testing.inspection import context
 from fewbits.walk import Walk
@@ -199,3 +200,30 @@ def test_a_channel_of_next_to_no_weights_gets_room_for_its_bias():
         solved, bias = with_bias(visit, tiny, wanted)
         visit.replace(weight=solved.weight, bias=bias, encoding=solved.encoding)
         np.testing.assert_allclose(visit.bias, wanted, rtol=1e-6)
+
+
+class Narrow(CpuTarget):
+    """A device whose channels must share a shift."""
+
+    name = "narrow"
+    spec = replace(CpuTarget.spec, shifts=ShiftLimits({8: 8, 16: 16}, 2))
+
+
+def test_scales_stay_as_close_together_as_the_device_asks():
+    """Also where a channel's weights are 32 times smaller than the others'."""
+    model = toys.conv_chain().copy()
+    for layer in layers(model.graph):
+        weight = np.array(constant(layer.weight))
+        weight[0] /= 32.0
+        set_constant(layer.weight, weight)
+    setting = context(Narrow(), toys.calibration(model, 32, 0))
+    start = UniformQuantizer(UniformOptions()).apply(model, setting).model
+    free = Gptq().apply(start, ready(model)).model
+    held = Gptq().apply(start, setting).model
+
+    def apart(found):
+        scales = [found.encodings[str(each.weight.name)].scale for each in layers(found.graph)]
+        return max(float(each.max() / each.min()) for each in scales)
+
+    assert apart(free) > 4.01
+    assert apart(held) <= 4.01

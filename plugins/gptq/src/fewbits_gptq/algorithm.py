@@ -9,11 +9,13 @@ from fewbits.bias import with_room_for_bias
 from fewbits.data import take
 from fewbits.graph import layers
 from fewbits.interfaces import Algorithm, Context, Result
-from fewbits.model import Model, Stage
+from fewbits.model import Encoding, Model, Stage
 from fewbits.numerics import fake_quantize
 from fewbits.outputmeans import column_means, float_output_means, output_means
 from fewbits.provenance import LayerNote, Report
 from fewbits.selection import matched
+from fewbits.shifts import within_spread
+from fewbits.targets import ShiftLimits
 from fewbits.walk import Visit, Walk
 from numpy.typing import NDArray
 
@@ -88,6 +90,7 @@ class Gptq(Algorithm):
         if not self.options.asymmetric and self.options.bias_correction:
             biased = [n.name for n in layers(model.graph) if n.name in chosen and _can(n.op_type)]
             wanted = float_output_means(model.at(Stage.OPTIMIZED), biased, context)
+        limits = context.target.spec.shifts
         with Walk(
             model,
             context.need_calibration(self.name),
@@ -98,17 +101,19 @@ class Gptq(Algorithm):
         ) as walk:
             for visit in context.track(walk, "round", len(walk), "layers"):
                 if visit.name in chosen:
-                    found[visit.name] = self._visit(visit, wanted.get(visit.name))
+                    found[visit.name] = self._visit(visit, wanted.get(visit.name), limits)
             return walk.model, found
 
-    def _visit(self, visit: Visit, wanted: NDArray[np.float64] | None) -> Rounded:
+    def _visit(
+        self, visit: Visit, wanted: NDArray[np.float64] | None, limits: ShiftLimits | None
+    ) -> Rounded:
         corrected = self.options.bias_correction and visit.bias is not None
         halves = halves_of(visit, cross=self.options.asymmetric, centered=corrected)
         solved = solve(visit, halves, self.options)
-        bias = None
+        solved, bias = within(solved, limits), None
         if corrected:
             mean = _float_mean(visit, halves) if wanted is None else wanted
-            solved, bias = with_bias(visit, solved, mean)
+            solved, bias = with_bias(visit, solved, mean, limits)
         weight, held = visit.weight, visit.bias
         encoding = visit.weight_encoding
         visit.replace(weight=solved.weight, bias=bias, encoding=solved.encoding)
@@ -118,8 +123,13 @@ class Gptq(Algorithm):
         return Rounded(solved.error_before, solved.error_after, not same)
 
 
+def within(solved: Solved, limits: ShiftLimits | None) -> Solved:
+    """Return a weight whose scales lie as close together as the device's shifts ask for."""
+    return _on(within_spread(solved.encoding, limits), solved)
+
+
 def with_bias(
-    visit: Visit, solved: Solved, mean: NDArray[np.float64]
+    visit: Visit, solved: Solved, mean: NDArray[np.float64], limits: ShiftLimits | None = None
 ) -> tuple[Solved, NDArray[np.float64]]:
     """Return the bias that gives a layer its mean, and the weight on a grid with room for it.
 
@@ -132,11 +142,16 @@ def with_bias(
     assert source is not None
     bias = mean - output_means(visit.layer, solved.weight, seen)
     roomy = with_room_for_bias(solved.encoding, bias, source, held.bits)
-    if roomy.equals(solved.encoding):
-        return solved, bias
-    weight = fake_quantize(solved.weight, roomy)
-    bias = mean - output_means(visit.layer, weight, seen)
-    return replace(solved, weight=weight, encoding=roomy), bias
+    settled = _on(within_spread(roomy, limits), solved)
+    return settled, mean - output_means(visit.layer, settled.weight, seen)
+
+
+def _on(encoding: Encoding, solved: Solved) -> Solved:
+    """Return the weight on a coarser grid; as it is if that is its own."""
+    if encoding.equals(solved.encoding):
+        return solved
+    weight = fake_quantize(solved.weight, encoding)
+    return replace(solved, weight=weight, encoding=encoding)
 
 
 def _can(op_type: str) -> bool:
