@@ -160,7 +160,7 @@ def test_in_front_of_the_activation_half_a_step_of_the_bias_is_left_at_most(toy)
 def test_behind_the_activation_next_to_nothing_is_left_on_its_own_data(toy):
     model = quantized(toys.TOYS[toy](), bias_correction=False)
     setting = ready(model, 64)
-    corrected = Ibc(IbcOptions(snr_samples=0)).apply(model, setting).model
+    corrected = Ibc(IbcOptions(match="activation", snr_samples=0)).apply(model, setting).model
     left, before = (model_shifts(m, setting) for m in (corrected, model))
     assert size(left) < size(before) / 10
 
@@ -168,7 +168,7 @@ def test_behind_the_activation_next_to_nothing_is_left_on_its_own_data(toy):
 def test_what_the_report_says_is_left_is_left():
     model = quantized(toys.residual(), bias_correction=False)
     setting = ready(model, 128)
-    result = Ibc(IbcOptions(snr_samples=0)).apply(model, setting)
+    result = Ibc(IbcOptions(match="activation", snr_samples=0)).apply(model, setting)
     left = model_shifts(result.model, setting)
     for note in result.report.layers:
         found = float(np.sqrt(np.mean(left[note.layer] ** 2)))

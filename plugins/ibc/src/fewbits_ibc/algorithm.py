@@ -37,9 +37,9 @@ class IbcOptions(Options):
         None, ge=1, description="Calibration samples to take the means over, from the start."
     )
     match: Match = Field(
-        "activation",
-        description="Which mean to put right: that behind each layer's activation, or the one in"
-        " front of it.",
+        "pre_activation",
+        description="Which mean to put right: the one in front of each layer's activation, or that"
+        " behind it.",
     )
     snr_samples: int = Field(
         16,
