@@ -10,6 +10,7 @@ from fewbits.plugins import from_environment
 from fewbits.recipe import Recipe, Step
 from fewbits.testing import AlgorithmContract, toys
 from fewbits.testing.component import ComponentContract
+from fewbits_hailo.script.parsing import parse
 from fewbits_hailo.script.reader import AllsReader, read_text
 from fewbits_hailo.script.step import HailoScript, HailoScriptOptions, handover_lines, source_of
 
@@ -119,3 +120,15 @@ def test_steps_of_an_earlier_script_give_way_to_those_of_the_next():
         ["performance_param(fps=2)"]
     ]
     assert Step("equalization") in second.steps
+
+
+def test_a_conversion_that_is_left_to_the_device_is_a_line_for_the_compiler():
+    model = toys.conv_chain()
+    steps = ["input_conversion:kind=nv12_to_rgb", "quantize"]
+    done = fewbits.optimize(model, calibration=toys.calibration(model, 4), recipe=steps)
+    line = "input_conversion1 = input_conversion(input_layer1, nv12_to_rgb)"
+    assert handover_lines(done) == (line,)
+    assert len(parse(line)) == 1
+    inside = ["input_conversion:kind=bgr_to_rgb,emulator_support=true", "quantize"]
+    other = fewbits.optimize(model, calibration=toys.calibration(model, 4), recipe=inside)
+    assert handover_lines(other) == ()

@@ -10,6 +10,7 @@ from fewbits.recipe import Recipe, Step
 from pydantic import Field
 
 NAME = "hailo_script"
+CONVERSION = "input_conversion"
 #: steps that must come first, since they settle what the network takes.
 _FIRST = (
     "normalization",
@@ -72,10 +73,25 @@ def handover_lines(model: Model) -> tuple[str, ...]:
     They are those that change nothing here: placement, resources, post-processing, and what the
     compiler's own quantization has and fewbits has not (bias modes, negative exponents). What
     became a step here is not among them: precision modes stand in `model.precisions`, edits and
-    normalization in the graph. Of several scripts the last one holds.
+    normalization in the graph. Of several scripts the last one holds. An input conversion that was
+    left to the device, and that no line names, is a line of its own.
     """
     records = [record for record in model.history if record.use == NAME]
-    return tuple(map(str, records[-1].options.get("lines", ()))) if records else ()
+    lines = tuple(map(str, records[-1].options.get("lines", ()))) if records else ()
+    if any("input_conversion(" in line for line in lines):
+        return lines
+    return (*lines, *_conversions(model))
+
+
+def _conversions(model: Model) -> list[str]:
+    """Return a line for each input conversion that the device is to do."""
+    held = [r.options for r in model.history if r.use == CONVERSION]
+    found = []
+    for number, options in enumerate((o for o in held if not o.get("emulator_support")), 1):
+        name = options.get("input") or model.input_names[0]
+        port = f"input_layer{model.input_names.index(str(name)) + 1}"
+        found.append(f"input_conversion{number} = input_conversion({port}, {options['kind']})")
+    return found
 
 
 def source_of(model: Model) -> str:
