@@ -414,3 +414,9 @@ def test_adapting_twice_is_adapting_once():
     )
     recipe = level(1).recipe
     assert script.adapt(recipe) == script.adapt(recipe)
+
+
+def test_layers_that_several_lines_take_out_of_bias_correction_add_up():
+    line = "post_quantization_optimization(bias_correction, layers=[{}], policy=disabled)"
+    found = adapted(line.format("conv1"), line.format("conv2"))
+    assert found["ibc"] == {"exclude": [CONV1, CONV2]}

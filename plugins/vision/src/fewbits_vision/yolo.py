@@ -1,5 +1,6 @@
 """The reader `yolo`: pictures with a text file each, a box a line, as YOLO's tools write."""
 
+import math
 from pathlib import Path
 from typing import Literal
 
@@ -160,7 +161,7 @@ def _row(line: str, where: str, classes: int) -> tuple[float, float, float, floa
         raise DataError(
             f"{where} is not five numbers: '{line.strip()}'.", hint=f"Write {FORM}."
         ) from None
-    if kind < 0 or kind != int(kind) or (classes and kind >= classes):
+    if not math.isfinite(kind) or kind < 0 or kind != int(kind) or (classes and kind >= classes):
         bounds = f", 0 to {classes - 1}" if classes else ""
         raise DataError(
             f"{where} has the class {fields[0]}, which is none{bounds}.",

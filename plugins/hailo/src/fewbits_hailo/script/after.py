@@ -28,7 +28,8 @@ def bias_correction(said: Said, layers: Layers) -> Sequence[Effect]:
         selection = selected(said, layers)
         names = [] if selection.everything else list(weighted(layers, selection))
     if policy == "disabled" and names:
-        return [_changed("ibc", {"exclude": names})]
+        text = f"step {Step('ibc', {'exclude': names})} if the level has it"
+        return [Effect(text, lambda draft: _left_out(draft, names))]
     if policy == "disabled":
         return [Effect("no step ibc", lambda draft: draft.without("ibc"))]
     options = {"layers": names} if names else {}
@@ -36,6 +37,15 @@ def bias_correction(said: Said, layers: Layers) -> Sequence[Effect]:
         return [_changed("ibc", options)]
     text = f"step {Step('ibc', options)}"
     return [Effect(text, lambda draft: draft.with_options("ibc", options))]
+
+
+def _left_out(draft: Draft, names: Sequence[str]) -> Draft:
+    """Return the draft in which `ibc` leaves these layers alone, and those of lines before."""
+    held = draft.find("ibc")
+    if held is None:
+        return draft
+    every = dict.fromkeys([*held.options.get("exclude", ()), *names])
+    return draft.changed(held, Step("ibc", {**held.options, "exclude": [*every]}))
 
 
 def finetune(said: Said, layers: Layers) -> Sequence[Effect]:
