@@ -227,6 +227,12 @@ class TestBeforeQuantization:
         assert quantizer(line.format("mmse_if4b"))["weight_range"] == "mse"
         assert quantizer(line.format("disabled"))["weight_range"] == "minmax"
 
+    @pytest.mark.parametrize("mode", ["mmse", "mmse_if4b", "disabled"])
+    def test_what_the_quantizer_does_for_all_weights_is_not_done_for_some(self, mode):
+        line = f"pre_quantization_optimization(weights_clipping, layers=[conv1], mode={mode})"
+        with pytest.raises(RecipeError, match="for all layers here, or for none"):
+            adapted(line)
+
 
 class TestAfterQuantization:
     def test_bias_correction_comes_goes_and_leaves_layers_alone(self):

@@ -53,17 +53,15 @@ def activation_clipping(said: Said, layers: Layers) -> Sequence[Effect]:
 def weights_clipping(said: Said, layers: Layers) -> Sequence[Effect]:
     """Weights are clipped: by a step, or by the quantizer's choice of ranges."""
     mode = said.values.get("mode", "mmse_if4b")
-    if mode in ("mmse", "mmse_if4b"):
-        selected(said, layers)  # so that names are looked up
-        return [_weight_range("mse")]
-    if mode == "disabled":
+    whole = {"mmse": "mse", "mmse_if4b": "mse", "disabled": "minmax"}
+    if mode in whole:
         if not selected(said, layers).everything:
             raise UnfitError(
                 "layers",
-                "weights_clipping is disabled for all layers here, or for none",
+                f"weights_clipping with mode={mode} is for all layers here, or for none",
                 "Write layers={*}, or leave the line out.",
             )
-        return [_weight_range("minmax")]
+        return [_weight_range(whole[mode])]
     return [_clipping(said, layers, "weight_clipping", mode)]
 
 
