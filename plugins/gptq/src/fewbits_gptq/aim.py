@@ -8,6 +8,7 @@ no others. Pure arrays.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from fewbits.factors import damped
@@ -70,29 +71,48 @@ def validated(weight: Array, halves: Sequence[Sums]) -> tuple[float, float | Non
     """
     if len(halves) < 2:
         return FALLBACK, None
-    pairs = [(halves[0], halves[1]), (halves[1], halves[0])]
-    errors = [sum(_error(weight, *pair, ridge) for pair in pairs) for ridge in RIDGES]
+    first, second = (_Least.of(weight, half) for half in halves)
+    pairs = ((first, second), (second, first))
+    errors = [sum(one.error(other, ridge) for one, other in pairs) for ridge in RIDGES]
     ridge = RIDGES[int(np.argmin(errors))]
-    if halves[0].extra is None:
+    if first.extra is None:
         return ridge, None
-    errors = [sum(_extra_error(weight, *pair, each) for pair in pairs) for each in RIDGES]
+    errors = [sum(one.extra_error(other, each) for one, other in pairs) for each in RIDGES]
     best = int(np.argmin(errors))
     return ridge, RIDGES[best] if errors[best] < 0.0 else None
 
 
-def _error(weight: Array, known: Sums, other: Sums, ridge: float) -> float:
-    """Return the error on other samples of what is aimed at by some, up to a constant."""
-    found = ridge_solution(known.covariance, _right(weight, known), weight, ridge)
-    return _off(found, other.covariance, _right(weight, other))
+@dataclass(frozen=True)
+class _Least:
+    """What one set of samples says of the least squares, computed once for all ridges.
 
+    Args:
+        weight: `W`.
+        covariance: `C` of its inputs.
+        right: `W·E[t·xᵀ]`.
+        extra: `E[d·xᵀ]`; None where nothing is added.
+    """
 
-def _extra_error(weight: Array, known: Sums, other: Sums, ridge: float) -> float:
-    """Return the same of the part that makes up for `d`; 0 is the error without it."""
-    extra, there = known.extra_covariance, other.extra_covariance
-    assert extra is not None
-    assert there is not None
-    found = ridge_solution(known.covariance, extra, np.zeros_like(weight), ridge)
-    return _off(found, other.covariance, there)
+    weight: Array
+    covariance: Array
+    right: Array
+    extra: Array | None
+
+    @classmethod
+    def of(cls, weight: Array, sums: Sums) -> "_Least":
+        return cls(weight, sums.covariance, _right(weight, sums), sums.extra_covariance)
+
+    def error(self, other: "_Least", ridge: float) -> float:
+        """Return the error on other samples of what is aimed at by these, up to a constant."""
+        found = ridge_solution(self.covariance, self.right, self.weight, ridge)
+        return _off(found, other.covariance, other.right)
+
+    def extra_error(self, other: "_Least", ridge: float) -> float:
+        """Return the same of the part that makes up for `d`; 0 is the error without it."""
+        assert self.extra is not None
+        assert other.extra is not None
+        found = ridge_solution(self.covariance, self.extra, np.zeros_like(self.weight), ridge)
+        return _off(found, other.covariance, other.extra)
 
 
 def _off(weight: Array, covariance: Array, right: Array) -> float:

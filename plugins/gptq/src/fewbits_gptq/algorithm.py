@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
 
 import numpy as np
 from fewbits.bias import with_room_for_bias
@@ -143,6 +142,8 @@ def with_bias(
     bias = mean - output_means(visit.layer, solved.weight, seen)
     roomy = with_room_for_bias(solved.encoding, bias, source, held.bits)
     settled = _on(within_spread(roomy, limits), solved)
+    if settled is solved:
+        return solved, bias
     return settled, mean - output_means(visit.layer, settled.weight, seen)
 
 
@@ -164,10 +165,11 @@ def _float_mean(visit: Visit, halves: Sequence[Sums]) -> NDArray[np.float64]:
     assert visit.float_source is not None
     means = column_means(visit.float_layer, visit.float_source)
     mean = output_means(visit.float_layer, visit.float_weight, means) + visit.float_bias
-    sums = reduce(Sums.merge, halves)
-    if sums.first_extra is None:
+    extra = [half.first_extra for half in halves if half.first_extra is not None]
+    if not extra:
         return mean
-    return np.asarray(mean + sums.first_extra.reshape(-1) / sums.count)
+    count = sum(half.count for half in halves)
+    return np.asarray(mean + np.add.reduce(extra).reshape(-1) / count)
 
 
 def _report(model: Model, reasons: Mapping[str, str], found: Mapping[str, Rounded]) -> Report:

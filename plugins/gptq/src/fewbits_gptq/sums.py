@@ -111,15 +111,15 @@ def halves_of(visit: Visit, *, cross: bool, centered: bool = True) -> list[Sums]
         cross: whether the float branch's input is wanted too, and what is added behind the layer.
         centered: whether moments are to be about the means.
     """
-    parts: list[list[Sums]] = [[], []]
+    parts: dict[int, Sums] = {}
     place = 0
     for rows in _chosen(visit):
         for half, some in enumerate((rows[place % 2 :: 2], rows[1 - place % 2 :: 2])):
             if len(some):
-                parts[half].append(_summed(visit, some, cross=cross, centered=centered))
-                parts[half] = [reduce(Sums.merge, parts[half])]
+                found = _summed(visit, some, cross=cross, centered=centered)
+                parts[half] = parts[half].merge(found) if half in parts else found
         place += len(rows)
-    return [part for (part,) in filter(None, parts)]
+    return list(parts.values())
 
 
 def _summed(visit: Visit, rows: NDArray[np.int64], *, cross: bool, centered: bool) -> Sums:

@@ -51,8 +51,9 @@ class IbcOptions(Options):
 class Ibc(Algorithm):
     """Gives each output channel the mean that it has in full precision, layer after layer.
 
-    `b_l += δ` with `E_float[f(z_l)] = E_quant[f(z_l + δ)]` in graph order, `f` the activation, with
-    all that lies upstream corrected already; the bias is rounded to its integers again.
+    `b_l += δ` with `E_float[z_l] = E_quant[z_l + δ]` in graph order, or the same of `f(z_l)`, `f`
+    the activation, with all that lies upstream corrected already; the bias is rounded to its
+    integers again.
     """
 
     name = "ibc"
